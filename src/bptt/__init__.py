@@ -1,0 +1,7 @@
+"""Train recurrent networks by back-propagation through time, on PyTorch."""
+
+from bptt.methods import Full
+from bptt.unroll import unroll
+from bptt.version import __version__
+
+__all__ = ["Full", "__version__", "unroll"]

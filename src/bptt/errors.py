@@ -1,0 +1,29 @@
+"""What can go wrong, one class for each kind of mistake a user can make.
+
+Every class is also a `TypeError`, `ValueError` or `RuntimeError`, so that code written for torch's
+own modules catches it. Every message says what was expected, what was given and how to put it right.
+"""
+
+
+class StructureError(TypeError):
+    """A state or an output whose pytree is not the one that is needed."""
+
+
+class ArgumentError(ValueError):
+    """An argument whose shape, dtype, device or value does not fit the others."""
+
+
+class CellError(TypeError):
+    """A cell that does not keep the protocol of a recurrent step."""
+
+
+class BackendError(RuntimeError):
+    """A backend that was asked for by name and cannot run here."""
+
+
+class DataError(ValueError):
+    """A file or table that cannot be trained on as it is. The command exits with 2."""
+
+
+class RunError(ValueError):
+    """A run's folder that is missing, broken, in the way, or of a newer version. Exits with 2."""

@@ -1,0 +1,14 @@
+"""The exact gradient: every loss goes back to the first step."""
+
+from dataclasses import dataclass
+
+
+@dataclass(frozen=True)
+class Full:
+    """Exact back-propagation through time: each E_t goes back through every step before t.
+
+    Source: Rumelhart, Hinton & Williams 1986; Werbos 1990.
+
+    >>> Full()
+    Full()
+    """

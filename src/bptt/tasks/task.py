@@ -1,0 +1,124 @@
+"""What a task is to the rest of the program: data in, batches out, a verdict at the end.
+
+A task owns the data and everything learnt from the training part of it (normalisation, vocabulary,
+labels). It knows nothing of networks, optimisers or files of a run; those know nothing of columns.
+"""
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Any, ClassVar, Literal, Self
+
+from torch import Tensor
+
+Part = Literal["train", "validation", "test"]
+
+
+@dataclass(frozen=True)
+class Batch:
+    """One batch, time first.
+
+    Attributes:
+        numeric: (T, B, F) float inputs; F may be 0.
+        categorical: (T, B, C) integer codes, column c below `NetworkShape.categories[c]`; C may be 0.
+        targets: what the task's loss compares with, a task's own shape.
+        lengths: (B,) steps that count, or None where all do.
+        reset: (T, B) start afresh before this step, or None.
+    """
+
+    numeric: Tensor
+    categorical: Tensor
+    targets: Tensor
+    lengths: Tensor | None = None
+    reset: Tensor | None = None
+
+
+@dataclass(frozen=True)
+class NetworkShape:
+    """The network a task needs: what goes in, what comes out, and where it is read."""
+
+    numeric: int
+    categories: tuple[int, ...]
+    outputs: int
+    read: Literal["every step", "last step"]
+
+
+class Batches(ABC):
+    """The batches of one part: a pure function of (seed, epoch, step), never of a generator's state.
+
+    That is what makes a resumed run see what an unbroken one would have seen, and what lets each of
+    several processes take its own rows of the same batch.
+    """
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """Batches in one epoch."""
+
+    @abstractmethod
+    def batch(self, seed: int, epoch: int, step: int) -> Batch:
+        """Batch `step` of `epoch`, all rows of it. `take_rows` gives a process its share."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What a trained network achieved on one part, beside what naive rules achieve there.
+
+    Attributes:
+        part: where it was measured.
+        headline: the metric that decides, a key of `metrics`.
+        lower_is_better: which way the headline points.
+        metrics: the network's figures by name, such as {"mae": 1.2, "rmse": 1.9}.
+        baselines: the same figures for each naive rule, by the rule's name.
+        details: what the report draws, JSON-able; its keys are the task's own.
+    """
+
+    part: Part
+    headline: str
+    lower_is_better: bool
+    metrics: dict[str, float]
+    baselines: dict[str, dict[str, float]]
+    details: dict[str, Any] = field(default_factory=dict)
+
+
+# (batch, state) -> (outputs, state). Outputs are (T, B, K), or (B, K) where the last step is read.
+Forward = Callable[[Batch, Any], tuple[Tensor, Any]]
+
+
+class Task(ABC):
+    """Forecast, classify or text."""
+
+    name: ClassVar[str]
+    carries_state: ClassVar[bool] = False  # text: the state goes on from one batch to the next
+
+    @property
+    @abstractmethod
+    def shape(self) -> NetworkShape:
+        """The network that this task needs."""
+
+    @abstractmethod
+    def batches(self, part: Part, batch_size: int) -> Batches:
+        """The batches of a part."""
+
+    @abstractmethod
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        """Sum of the loss terms of a batch and how many terms there are.
+
+        A sum and a count, not a mean, so that processes and ragged batches weigh each term alike.
+        """
+
+    @abstractmethod
+    def evaluate(self, forward: Forward, part: Part, batch_size: int) -> Evaluation:
+        """The network's figures on a part, in the data's own units, beside the baselines'."""
+
+    @abstractmethod
+    def summary(self) -> dict[str, Any]:
+        """What the data are and how they were split, JSON-able, for the screen and the report."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, Any]:
+        """All that is needed to read new data the same way, JSON-able; goes into model.json."""
+
+    @classmethod
+    @abstractmethod
+    def restore(cls, description: dict[str, Any]) -> Self:
+        """The task of a trained model, without its training data: predicts, evaluates, generates."""
