@@ -7,6 +7,7 @@ labels). It knows nothing of networks, optimisers or files of a run; those know 
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor
@@ -20,8 +21,10 @@ class Batch:
 
     Attributes:
         numeric: (T, B, F) float inputs; F may be 0.
-        categorical: (T, B, C) integer codes, column c below `NetworkShape.categories[c]`; C may be 0.
-        targets: what the task's loss compares with, a task's own shape.
+        categorical: (T, B, C) integer codes, column c below `NetworkShape.categories[c]`; C may be
+            0. Code 0 is "unknown": it does not occur in training, so a network reads it as zeros.
+        targets: what the task's loss compares with: (B,) where the last step is read, else
+            (T, B, ...).
         lengths: (B,) steps that count, or None where all do.
         reset: (T, B) start afresh before this step, or None.
     """
@@ -44,7 +47,7 @@ class NetworkShape:
 
 
 class Batches(ABC):
-    """The batches of one part: a pure function of (seed, epoch, step), never of a generator's state.
+    """The batches of one part: a pure function of (seed, epoch, step), no generator's state.
 
     That is what makes a resumed run see what an unbroken one would have seen, and what lets each of
     several processes take its own rows of the same batch.
@@ -121,4 +124,8 @@ class Task(ABC):
     @classmethod
     @abstractmethod
     def restore(cls, description: dict[str, Any]) -> Self:
-        """The task of a trained model, without its training data: predicts, evaluates, generates."""
+        """The task of a trained model, without data: predicts, generates, loads new data."""
+
+    @abstractmethod
+    def load(self, path: str | Path) -> Self:
+        """This task, with all that it learnt, over new data that are its "test" part as a whole."""
