@@ -1,7 +1,8 @@
 """What can go wrong, one class for each kind of mistake a user can make.
 
 Every class is also a `TypeError`, `ValueError` or `RuntimeError`, so that code written for torch's
-own modules catches it. Every message says what was expected, what was given and how to put it right.
+own modules catches it. Every message says what was expected, what was given and how to put it
+right.
 """
 
 

@@ -1,38 +1,181 @@
-"""The front door (thin path, to be replaced)."""
-import torch
-from torch.utils import _pytree as pytree
-from bptt.methods import Full
+"""The front door: checks what it is given, makes the step and the schedule, calls the engine."""
 
-def unroll(cell, inputs, state=None, *, lengths=None, reset=None, reset_state=None, reverse=False, method=Full(), backend="auto"):
-    leaves, spec = pytree.tree_flatten(inputs)
-    T, B = leaves[0].shape[:2]
-    def fresh():
-        if hasattr(cell, "initial_state"):
-            return cell.initial_state(B)
-        p = next(cell.parameters())
-        z = torch.zeros(B, cell.hidden_size, dtype=p.dtype, device=p.device)
-        return (z, z) if isinstance(cell, torch.nn.LSTMCell) else z
-    if state is None:
-        state = fresh()
-    if reset is not None and reset_state is None:
-        reset_state = fresh()
-    struct = pytree.tree_structure(state)
-    ys = [None] * T
-    def pick(mask, a, b):
-        return pytree.tree_map(lambda p, q: torch.where(mask.reshape(-1, *[1] * (p.dim() - 1)), p, q), a, b)
-    assert not (reverse and lengths is not None), "thin path"
-    for t in (range(T - 1, -1, -1) if reverse else range(T)):
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses import FakeTensorMode
+
+from bptt import check, engine
+from bptt.engine import Arguments
+from bptt.errors import CellError
+from bptt.methods import Full
+from bptt.schedule import Schedule
+from bptt.step import Leaves, Step
+from bptt.structure import Structure
+
+
+def unroll(
+    cell: Any,
+    inputs: Any,
+    state: Any = None,
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    reverse: bool = False,
+    method: Full = Full(),  # noqa: B008  frozen: the same value for every call
+    backend: str = "auto",
+) -> tuple[Any, Any]:
+    """Run a recurrent cell over a sequence, with back-propagation through time behind it.
+
+    Args:
+        cell: `cell(x_t, state) -> state` or `cell(x_t, state) -> (y_t, state)`: torch.nn's own
+            cells, one of `bptt.cells`, or any module or function of yours. A cell with
+            `begin(batch_size)` is told when an unroll begins.
+        inputs: (T, B, ...) tensor, or a pytree of them. x_t is (B, ...).
+        state: s_0, a tensor (B, ...) or a pytree of them. None: the cell's
+            `initial_state(batch_size)`, or zeros for torch.nn's cells.
+        lengths: (B,) integers from 0 to T: steps that count, per sequence. Beyond, the state stays
+            as it was, outputs are zero, and what the padding holds (NaN too) is not looked at.
+        reset: (T, B) bool: start afresh before this step; the gradient is cut exactly there.
+        reset_state: what to start afresh from, leaves broadcastable to (B, ...), with gradient.
+            None: what state=None would give.
+        reverse: run from each sequence's last live step to its first.
+        method: how the gradient goes back through time. `bptt.Full()` is exact.
+        backend: "auto" or "reference".
+
+    Returns:
+        Outputs, (T, B, ...) per leaf (the state's first leaf where the cell returns its state
+        alone), and the final state, (B, ...) per leaf.
+
+    Raises:
+        ArgumentError: (a ValueError) a shape, dtype, device or value that does not fit.
+        StructureError: (a TypeError) a state or result of another structure than needed.
+        CellError: (a TypeError) a cell that does not keep the protocol of a step.
+        BackendError: (a RuntimeError) a backend that is not here.
+
+    Random operations in a step are drawn anew at each step; one seed per call is taken from torch's
+    generator, so `torch.manual_seed` makes a call repeatable. Autocast is off inside.
+
+    Source: Werbos 1990, "Backpropagation through time: what it does and how to do it".
+
+    >>> import torch, bptt
+    >>> cell = torch.nn.GRUCell(3, 5)
+    >>> outputs, state = bptt.unroll(cell, torch.randn(7, 2, 3), lengths=[7, 4])
+    >>> outputs.shape, state.shape
+    (torch.Size([7, 2, 5]), torch.Size([2, 5]))
+    >>> outputs[-1].square().sum().backward()  # the loss at the last time alone
+    >>> cell.weight_hh.grad.shape
+    torch.Size([15, 5])
+    """
+    given = (cell, inputs, state, lengths, reset, reset_state, reverse, method, backend)
+    if torch.compiler.is_compiling():
+        return _uncompiled(*given)
+    return _unroll(*given)
+
+
+@torch._disable_dynamo
+def _uncompiled(*given: Any) -> tuple[Any, Any]:
+    """What torch.compile sees of an unroll: one call that it leaves alone."""
+    return _unroll(*given)
+
+
+def _unroll(
+    cell: Any,
+    inputs: Any,
+    state: Any,
+    lengths: Tensor | Sequence[int] | None,
+    reset: Tensor | None,
+    reset_state: Any,
+    reverse: bool,
+    method: Full,
+    backend: str,
+) -> tuple[Any, Any]:
+    check.not_transformed()
+    check.choices(cell, method, backend)
+    xs, steps, batch, device = check.inputs(inputs)
+    if hasattr(cell, "begin"):
+        cell.begin(batch)
+    lengths = check.lengths(lengths, steps, batch, device)
+    reset = check.reset(reset, steps, batch, device)
+    dtype = _autocast_dtype(cell, device)
+    with torch.autocast(device.type, enabled=False):
+        needs_fresh = state is None or (reset is not None and reset_state is None)
+        fresh = initial_state(cell, batch) if needs_fresh else None
+        state = fresh if state is None else state
+        initial = check.state(state, batch, device)
+        restart: Leaves = []
         if reset is not None:
-            state = pick(reset[t], pytree.tree_map(lambda r, s: r.expand_as(s), reset_state, state), state)
-        r = cell(pytree.tree_unflatten([x[t] for x in leaves], spec), state)
-        if pytree.tree_structure(r) == struct:
-            y, new = pytree.tree_leaves(r)[0], r
-        else:
-            y, new = r
-        if lengths is not None:
-            live = t < lengths
-            y = pick(live, y, pytree.tree_map(torch.zeros_like, y))
-            new = pick(live, new, state)
-        state = new
-        ys[t] = y
-    return pytree.tree_map(lambda *v: torch.stack(v), *ys), state
+            restart = check.reset_state(fresh if reset_state is None else reset_state, state, batch)
+        arguments = _cast(Arguments(xs, initial, restart), dtype)
+        step = Step(cell, Structure(inputs), Structure(state))
+        schedule = Schedule(steps, batch, lengths, reset, reverse)
+        try:
+            outputs, final = _run(step, schedule, arguments)
+        except RuntimeError as error:
+            check.explain(error, cell, arguments)
+            raise
+    protocol = step.protocol
+    return protocol.outputs.unflatten(outputs), protocol.state.unflatten(final)
+
+
+def initial_state(cell: Any, batch_size: int) -> Any:
+    """What `state=None` stands for.
+
+    Raises:
+        CellError: the cell has no `initial_state` and is none of torch.nn's.
+
+    >>> initial_state(torch.nn.RNNCell(3, 2), 1)
+    tensor([[0., 0.]])
+    """
+    if hasattr(cell, "initial_state"):
+        return cell.initial_state(batch_size)
+    if isinstance(cell, nn.RNNCellBase):
+        zeros = cell.weight_hh.new_zeros(batch_size, cell.hidden_size)
+        return (zeros, zeros.clone()) if isinstance(cell, nn.LSTMCell) else zeros
+    name = type(cell).__name__ if isinstance(cell, nn.Module) else getattr(cell, "__name__", cell)
+    raise CellError(
+        f"state=None: {name} does not say what it starts from. Pass `state`, or give the cell a "
+        "method\n\n    def initial_state(self, batch_size):\n        return "
+        "torch.zeros(batch_size, self.hidden_size)\n"
+    )
+
+
+def _run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
+    if schedule.steps:
+        return engine.run(step, schedule, arguments)
+    return _no_steps(step, schedule, arguments), [leaf.clone() for leaf in arguments.initial]
+
+
+def _no_steps(step: Step, schedule: Schedule, arguments: Arguments) -> Leaves:
+    """Zeros in the shape of the outputs, found by one step on tensors without numbers."""
+    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
+        shape = schedule.batch
+        x = [leaf.new_empty(shape, *leaf.shape[2:]) for leaf in arguments.inputs]
+        outputs, _ = step(x, [leaf.new_empty(leaf.shape) for leaf in arguments.initial])
+        shapes = [(leaf.shape, leaf.dtype) for leaf in outputs]
+    device = arguments.initial[0].device
+    return [
+        torch.zeros(schedule.total, *shape, dtype=dtype, device=device) for shape, dtype in shapes
+    ]
+
+
+def _autocast_dtype(cell: Any, device: torch.device) -> torch.dtype | None:
+    """What autocast's tensors are cast to: the dtype of the cell's parameters."""
+    if not torch.is_autocast_enabled(device.type) or not isinstance(cell, nn.Module):
+        return None
+    floating = (p.dtype for p in cell.parameters() if p.is_floating_point())
+    return next(floating, None)
+
+
+def _cast(arguments: Arguments, dtype: torch.dtype | None) -> Arguments:
+    if dtype is None:
+        return arguments
+    return Arguments(
+        *(
+            [leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
+            for leaves in arguments
+        )
+    )

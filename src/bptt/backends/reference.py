@@ -1,0 +1,239 @@
+"""The reference: the recursion of back-propagation through time, one step after another.
+
+Forward, the states s_0 ... s_T are stored and nothing else. Backward, the adjoint ds_t = dE/ds_t
+goes from the last step to the first: step t is run once more from its stored state and its
+vector-Jacobian product takes (dE/dy_t, ds_t) to ds_{t-1}, dE/dx_t and step t's share of every
+weight's gradient. Any cell runs here, and every other backend is measured against it.
+
+Source: Werbos 1990, "Backpropagation through time: what it does and how to do it".
+"""
+
+from collections.abc import Sequence
+from contextlib import nullcontext
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptt.backends.product import VectorJacobian
+from bptt.draws import Draws
+from bptt.schedule import Columns, Schedule, select
+from bptt.step import Leaves, Step
+
+
+class Trajectory(NamedTuple):
+    """What a forward pass leaves behind.
+
+    Attributes:
+        outputs: one (T, B, ...) per leaf, in time order.
+        states: per leaf (P, B, ...), the states after each processing step, or, where a state is
+            also an output, that output's number: one copy serves both.
+        final: the states at the end, (B, ...) per leaf.
+        resting: the state that rows which have ended repeat, per leaf; empty without lengths.
+    """
+
+    outputs: Leaves
+    states: list[Tensor | int]
+    final: Leaves
+    resting: Leaves
+
+
+class Problem(NamedTuple):
+    """One unroll: the step, who steps when, and the random draws."""
+
+    step: Step
+    schedule: Schedule
+    draws: Draws
+
+    def drawing(self):
+        """Where steps are run: with the draws substituted, if the step draws at all."""
+        return self.draws if self.draws.used else nullcontext()
+
+
+def forward(
+    problem: Problem,
+    inputs: Sequence[Tensor],
+    initial: Leaves,
+    fresh: Leaves,
+    first: tuple[Leaves, Leaves] | None = None,
+) -> Trajectory:
+    """Run every step. Differentiable by autograd where gradients are enabled.
+
+    Args:
+        problem: what to run.
+        inputs: (T, B, ...) per leaf.
+        initial: (B, ...) per leaf.
+        fresh: what a reset starts from, (B, ...) per leaf; empty where there are no resets.
+        first: outputs and state of the first step, if it has been run already.
+    """
+    step, schedule, draws = problem
+    columns = [schedule.columns(leaf) for leaf in inputs]
+    state: Leaves = initial
+    resting: Leaves = []
+    outputs: list[Leaves] = []
+    states: list[Leaves] = []
+    with problem.drawing():
+        for p in range(schedule.steps):
+            x, before, resting = ready(schedule, columns, p, state, fresh, resting)
+            if p == 0 and first is not None:
+                y, new = first
+            else:
+                draws.begin(p)
+                y, new = step(x, before)
+            live = schedule.live(p)
+            if live is not None:
+                y = [select(live, leaf, None) for leaf in y]
+                new = [select(live, leaf, old) for leaf, old in zip(new, state, strict=True)]
+            outputs.append(y)
+            states.append(new)
+            state = new
+    stacked, kept = _store(schedule, outputs, states)
+    return Trajectory(stacked, kept, state, [] if schedule.lengths is None else resting)
+
+
+def ready(
+    schedule: Schedule,
+    columns: Sequence[Columns],
+    p: int,
+    state: Leaves,
+    fresh: Leaves,
+    resting: Leaves,
+) -> tuple[Leaves, Leaves, Leaves]:
+    """What goes into the cell at step p: its inputs, the state before, and the latter once more.
+
+    The third is the state that each row started its last live step from, for rows that rest.
+    """
+    before = _enter(schedule, p, state, fresh)
+    live = schedule.live(p)
+    if live is not None:
+        resting = resting or [schedule.borrow(leaf) for leaf in before]
+        pairs = zip(before, resting, strict=True)
+        before = [select(live, leaf, old.detach()) for leaf, old in pairs]
+    return [column[p] for column in columns], before, before
+
+
+def _enter(schedule: Schedule, p: int, state: Leaves, fresh: Leaves) -> Leaves:
+    """The state that step p starts from: the last one, or the fresh one where p is a reset."""
+    reset = schedule.reset(p)
+    if reset is None:
+        return state
+    return [select(reset, new, old) for new, old in zip(fresh, state, strict=True)]
+
+
+def _store(
+    schedule: Schedule, outputs: list[Leaves], states: list[Leaves]
+) -> tuple[Leaves, list[Tensor | int]]:
+    """Outputs and states as one tensor per leaf; a state that is an output needs no second copy."""
+    kept: list[Tensor | int] = []
+    for leaf in range(len(states[0])):
+        own = [state[leaf] for state in states]
+        twin = _twin(own, outputs)
+        kept.append(torch.stack(own) if twin is None else twin)
+    return [schedule.stack(steps) for steps in zip(*outputs, strict=True)], kept
+
+
+def _twin(states: Leaves, outputs: list[Leaves]) -> int | None:
+    """The number of the output that is this state at every step, if there is one."""
+    for leaf in range(len(outputs[0])):
+        if all(y[leaf] is state for y, state in zip(outputs, states, strict=True)):
+            return leaf
+    return None
+
+
+class Gradients(NamedTuple):
+    """dE/d... per leaf; None where nothing arrives or nothing was asked for."""
+
+    inputs: list[Tensor | None]
+    initial: list[Tensor | None]
+    fresh: list[Tensor | None]
+    weights: list[Tensor | None]
+
+
+class Taken(NamedTuple):
+    """What a forward pass took in and kept, as its backward pass needs it."""
+
+    inputs: Leaves
+    initial: Leaves
+    fresh: Leaves
+    weights: Leaves
+    states: list[Sequence[Tensor]]
+    resting: Leaves
+
+
+def adjoint(
+    problem: Problem,
+    taken: Taken,
+    d_outputs: list[Tensor | None],
+    d_final: list[Tensor | None],
+    wanted: Sequence[bool],
+) -> Gradients:
+    """Take dE/d(outputs) and dE/d(final state) back through every step.
+
+    Args:
+        problem: what was run.
+        taken: its inputs and stored states.
+        d_outputs: (T, B, ...) per leaf, or None where an output was not used.
+        d_final: (B, ...) per leaf, or None.
+        wanted: per leaf of the inputs, whether its gradient is needed.
+    """
+    step, schedule, draws = problem
+    columns = [schedule.columns(leaf) for leaf in taken.inputs]
+    losses = [None if leaf is None else schedule.adjoints(leaf) for leaf in d_outputs]
+    product = VectorJacobian(step, taken.weights, wanted)
+    d_inputs: list[list[Tensor | None]] = [[None] * schedule.steps for _ in taken.inputs]
+    d_fresh: list[Tensor | None] = [None] * len(taken.fresh)
+    d_state = d_final
+    with problem.drawing():
+        for p in range(schedule.steps - 1, -1, -1):
+            draws.begin(p)
+            live = schedule.live(p)
+            last = taken.initial if p == 0 else [states[p - 1] for states in taken.states]
+            before = _enter(schedule, p, last, taken.fresh)
+            if live is not None:
+                before = [select(live, a, b) for a, b in zip(before, taken.resting, strict=True)]
+            dy = [None if loss is None else loss[p] for loss in losses]
+            ds = [_keep(live, leaf) for leaf in d_state]
+            dx, d_before = product([column[p] for column in columns], before, dy, ds)
+            for steps, leaf in zip(d_inputs, dx, strict=True):
+                steps[p] = leaf
+            if live is not None:
+                d_before = _merge(live, d_before, d_state)
+            reset = schedule.reset(p)
+            if reset is not None:
+                d_fresh = [_add(a, _keep(reset, b)) for a, b in zip(d_fresh, d_before, strict=True)]
+                d_before = [_keep(~reset, leaf) for leaf in d_before]
+            d_state = d_before
+    return Gradients(
+        [_stack(schedule, steps, leaf) for steps, leaf in zip(d_inputs, taken.inputs, strict=True)],
+        d_state,
+        d_fresh,
+        product.weights_gradient(),
+    )
+
+
+def _keep(rows: Tensor | None, leaf: Tensor | None) -> Tensor | None:
+    """Rows of an adjoint, zero elsewhere; all of it where no rows are named."""
+    return leaf if rows is None or leaf is None else select(rows, leaf, None)
+
+
+def _merge(
+    live: Tensor, stepped: list[Tensor | None], waiting: list[Tensor | None]
+) -> list[Tensor | None]:
+    """The adjoint before a step: stepped back for live rows, as it was for those that rest."""
+    pairs = zip(stepped, waiting, strict=True)
+    return [_add(_keep(live, a), _keep(~live, b)) for a, b in pairs]
+
+
+def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
+    if a is None or b is None:
+        return b if a is None else a
+    return a + b
+
+
+def _stack(schedule: Schedule, steps: list[Tensor | None], leaf: Tensor) -> Tensor | None:
+    """dE/dx of every step in one (T, B, ...), zero where rows rest."""
+    some = next((step for step in steps if step is not None), None)
+    if some is None:
+        return None
+    zero = torch.zeros_like(some)
+    return schedule.stack([zero if step is None else step for step in steps])

@@ -1,0 +1,189 @@
+"""What `unroll` is given, checked: an error names the argument, what it got and what it needs."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+from bptt.errors import ArgumentError, BackendError, CellError, StructureError
+from bptt.methods import Full
+from bptt.step import Leaves
+from bptt.structure import Structure, describe
+
+BACKENDS = ("auto", "reference")
+
+
+def not_transformed() -> None:
+    """torch.func's transforms cannot see through the recursion.
+
+    Raises:
+        BackendError: one of them is active.
+    """
+    if torch._C._functorch.peek_interpreter_stack() is not None:
+        raise BackendError(
+            "bptt.unroll was called inside a transform of torch.func (grad, vjp, vmap, jacrev...), "
+            "which cannot go through its backward pass. Use loss.backward() or "
+            "torch.autograd.grad, also with create_graph=True, and put what vmap would add into "
+            "the batch dimension."
+        )
+
+
+def choices(cell: Any, method: Any, backend: Any) -> None:
+    if not callable(cell):
+        raise CellError(
+            f"cell: expected a module or function `cell(x_t, state)`, got {type(cell).__name__}."
+        )
+    if not isinstance(method, Full):
+        raise StructureError(f"method: expected bptt.Full(), got {method!r}.")
+    if backend not in BACKENDS:
+        raise BackendError(f"backend: this version has {_listed(BACKENDS)}, not {backend!r}.")
+
+
+def inputs(given: Any) -> tuple[Leaves, int, int, torch.device]:
+    """The leaves of the inputs, T, B and the device."""
+    leaves = pytree.tree_leaves(given)
+    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise StructureError(
+            f"inputs: expected a tensor (T, B, ...) or a pytree of them, got {describe(given)}."
+        )
+    first = leaves[0]
+    for leaf in leaves:
+        if leaf.dim() < 2 or leaf.shape[:2] != first.shape[:2]:
+            raise ArgumentError(
+                f"inputs: expected time and batch first, (T, B, ...), alike in every leaf, got "
+                f"{describe(given)}. A single sequence (T, ...) becomes a batch by unsqueeze(1)."
+            )
+        if leaf.device != first.device:
+            raise ArgumentError(
+                f"inputs: expected all leaves on one device, got {first.device} and {leaf.device}."
+            )
+    return leaves, first.shape[0], first.shape[1], first.device
+
+
+def lengths(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | None:
+    """(B,) int64 on the inputs' device; None where every sequence has all T steps."""
+    if given is None:
+        return None
+    counts = torch.as_tensor(given)
+    if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
+        raise StructureError(f"lengths: expected integers, got {_dtype(counts)}.")
+    if counts.shape != (batch,):
+        raise ArgumentError(
+            f"lengths: expected one for each of the {batch} sequences, shape ({batch},), got shape "
+            f"{tuple(counts.shape)}."
+        )
+    wrong = ((counts < 0) | (counts > steps)).nonzero()
+    if len(wrong):
+        row = int(wrong[0])
+        raise ArgumentError(
+            f"lengths: expected 0 to T = {steps}, got {int(counts[row])} for sequence {row}."
+        )
+    return counts.to(device, torch.int64)
+
+
+def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | None:
+    """(T, B) bool on the inputs' device."""
+    if given is None:
+        return None
+    if not isinstance(given, Tensor) or given.dtype != torch.bool:
+        kind = _dtype(given) if isinstance(given, Tensor) else type(given).__name__
+        raise StructureError(
+            f"reset: expected a bool tensor of shape (T, B) = ({steps}, {batch}), got {kind}."
+        )
+    if given.shape != (steps, batch):
+        raise ArgumentError(
+            f"reset: expected shape (T, B) = ({steps}, {batch}), got {tuple(given.shape)}."
+        )
+    return given.to(device)
+
+
+def state(given: Any, batch: int, device: torch.device, name: str = "state") -> Leaves:
+    """The leaves of a state, each with a row for every sequence."""
+    leaves = pytree.tree_leaves(given)
+    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise StructureError(
+            f"{name}: expected a tensor (B, ...) or a pytree of them, got {describe(given)}."
+        )
+    for leaf in leaves:
+        if leaf.dim() == 0 or leaf.shape[0] != batch:
+            raise ArgumentError(
+                f"{name}: expected a row for each of the {batch} sequences, ({batch}, ...), got "
+                f"{describe(given)}."
+            )
+        if leaf.device != device:
+            raise ArgumentError(
+                f"{name}: expected it on the inputs' device, {device}, got {leaf.device}. Move it "
+                f"with .to({str(device)!r})."
+            )
+    return leaves
+
+
+def reset_state(given: Any, like: Any, batch: int) -> Leaves:
+    """The leaves of a reset state, broadcast to the state's shapes."""
+    leaves = Structure(like).flatten(given)
+    if leaves is None:
+        raise StructureError(
+            f"reset_state: expected the structure of the state, {describe(like)}, got "
+            f"{describe(given)}."
+        )
+    expanded = []
+    for leaf, target in zip(leaves, pytree.tree_leaves(like), strict=True):
+        try:
+            expanded.append(leaf.expand(target.shape))
+        except RuntimeError as error:
+            raise ArgumentError(
+                f"reset_state: expected leaves that broadcast to the state's, {describe(like)}, "
+                f"got {describe(given)}."
+            ) from error
+        if leaf.dtype != target.dtype or leaf.device != target.device:
+            raise ArgumentError(
+                f"reset_state: expected {_dtype(target)} on {target.device} like the state, got "
+                f"{_dtype(leaf)} on {leaf.device}."
+            )
+    return expanded
+
+
+def explain(error: RuntimeError, cell: Any, arguments: Any) -> None:
+    """Say which argument a cell's own error comes from, where that can be told.
+
+    Raises:
+        ArgumentError: sizes, dtype or device of inputs or state are not those of the cell.
+    """
+    if not isinstance(cell, nn.Module) or isinstance(error, BackendError):
+        return
+    parameter = next((p for p in cell.parameters() if p.is_floating_point()), None)
+    for name in ("inputs", "initial"):
+        argument = "state" if name == "initial" else name
+        for leaf in getattr(arguments, name):
+            if parameter is not None and leaf.is_floating_point():
+                _same_place(argument, leaf, parameter, error)
+            size = getattr(cell, "hidden_size" if argument == "state" else "input_size", None)
+            if isinstance(size, int) and leaf.dim() > 1 and leaf.shape[-1] != size:
+                raise ArgumentError(
+                    f"{argument}: expected {size} features, as the cell's "
+                    f"{'hidden_size' if argument == 'state' else 'input_size'} says, got shape "
+                    f"{tuple(leaf.shape)}."
+                ) from error
+
+
+def _same_place(argument: str, leaf: Tensor, parameter: Tensor, error: RuntimeError) -> None:
+    if leaf.device != parameter.device:
+        raise ArgumentError(
+            f"{argument}: expected it on {parameter.device} with the cell's parameters, got "
+            f"{leaf.device}. Move one of them with .to()."
+        ) from error
+    if leaf.dtype != parameter.dtype:
+        raise ArgumentError(
+            f"{argument}: expected {_dtype(parameter)} like the cell's parameters, got "
+            f"{_dtype(leaf)}. Convert it with .to({parameter.dtype}), or the cell."
+        ) from error
+
+
+def _dtype(tensor: Tensor) -> str:
+    return str(tensor.dtype).removeprefix("torch.")
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join(repr(name) for name in names)

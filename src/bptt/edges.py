@@ -1,0 +1,48 @@
+"""Where the autograd graph of a step ends: the tensors it took in otherwise than by argument."""
+
+from collections.abc import Iterable
+
+import torch
+from torch import Tensor
+
+from bptt.errors import CellError
+
+
+def now() -> int:
+    """A number greater than that of every graph node made so far, in this thread."""
+    node = torch.empty(0, requires_grad=True).view(0).grad_fn
+    return node._sequence_nr()  # type: ignore[union-attr]
+
+
+def leaves_of(roots: Iterable[Tensor], since: int) -> list[Tensor]:
+    """Leaves that the graph above `roots` ends at.
+
+    Args:
+        roots: what a step returned.
+        since: `now()` as it was before the step.
+
+    Raises:
+        CellError: the graph goes on into what was computed before the step.
+    """
+    stack = [root.grad_fn for root in roots if root.grad_fn is not None]
+    leaves = {id(root): root for root in roots if root.requires_grad and root.is_leaf}
+    seen = set(stack)
+    while stack:
+        node = stack.pop()
+        if node.name() == "torch::autograd::AccumulateGrad":
+            leaves[id(node.variable)] = node.variable
+        elif node._sequence_nr() < since:
+            raise CellError(_outside(node.name()))
+        for above, _ in node.next_functions:
+            if above is not None and above not in seen:
+                seen.add(above)
+                stack.append(above)
+    return list(leaves.values())
+
+
+def _outside(name: str) -> str:
+    return (
+        f"The step uses a tensor that was computed before it (by {name}) and that bptt cannot "
+        "find, so its gradient would be lost. Make it an attribute of the cell's module, close "
+        "over it, or pass it with the inputs or the state."
+    )

@@ -1,0 +1,225 @@
+"""One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn.utils import parametrize
+
+from bptt import edges
+from bptt.backends import reference
+from bptt.backends.reference import Problem, Taken, Trajectory
+from bptt.draws import Draws
+from bptt.replica import Replica
+from bptt.schedule import Schedule
+from bptt.step import Leaves, Step, check_leaves
+
+
+class Arguments(NamedTuple):
+    """The tensors of one unroll, as leaves; `fresh` is empty where there are no resets."""
+
+    inputs: Leaves
+    initial: Leaves
+    fresh: Leaves
+
+
+def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
+    """Outputs (T, B, ...) in time order and the final state (B, ...), in autograd's graph.
+
+    Args:
+        step: the cell as a step; it knows the cell's protocol once this has run.
+        schedule: who steps when, at least one step.
+        arguments: inputs (T, B, ...), state and fresh state (B, ...).
+    """
+    with plain_numerics(arguments.initial[0].device.type):
+        if not torch.is_grad_enabled():
+            problem = Problem(step, schedule, Draws())
+            trajectory = _forward(problem, arguments, _first_step(problem, arguments))
+            return trajectory.outputs, trajectory.final
+        replica = Replica(step.cell)
+        problem = Problem(step.bind(replica.cell), schedule, Draws())
+        first = _first_step_watched(problem, arguments, replica)
+        step.protocol = problem.step.protocol
+        job = _Job(problem, replica, first, arguments)
+        inputs, initial, fresh = arguments
+        results = _Unroll.apply(job, *inputs, *initial, *fresh, *replica.sources)
+    count = len(results) - len(initial)
+    return list(results[:count]), list(results[count:])
+
+
+class _Job(NamedTuple):
+    problem: Problem
+    replica: Replica
+    first: tuple[Leaves, Leaves]
+    arguments: Arguments
+
+    def split(self, values: Sequence[Any]) -> list[list[Any]]:
+        """Values in the order of the tensors, parted: inputs, initial, fresh, weights."""
+        parts, start = [], 0
+        for part in self.arguments:
+            parts.append(list(values[start : start + len(part)]))
+            start += len(part)
+        return [*parts, list(values[start:])]
+
+
+def _first_step(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]:
+    """Run the first step with the draws watched: it tells whether a step draws at all."""
+    return _run_first(problem, *_first_arguments(problem.schedule, arguments))
+
+
+def _first_step_watched(
+    problem: Problem, arguments: Arguments, replica: Replica
+) -> tuple[Leaves, Leaves]:
+    """The first step as autograd sees it: what it reaches, and that it changes nothing."""
+    x, before = _first_arguments(problem.schedule, arguments)
+    since = edges.now()
+    outputs, state = _run_first(problem, x, before)
+    replica.check_unchanged()
+    given = {id(leaf) for leaf in x + before}
+    reached = edges.leaves_of(outputs + state, since)
+    replica.adopt([leaf for leaf in reached if id(leaf) not in given])
+    return [leaf.detach() for leaf in outputs], [leaf.detach() for leaf in state]
+
+
+def _first_arguments(schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
+    columns = [schedule.columns(leaf) for leaf in arguments.inputs]
+    x, before, _ = reference.ready(schedule, columns, 0, arguments.initial, arguments.fresh, [])
+    return _leaves(x), _leaves(before)
+
+
+def _leaves(tensors: Leaves) -> Leaves:
+    return [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+
+
+def _run_first(problem: Problem, x: Leaves, before: Leaves) -> tuple[Leaves, Leaves]:
+    problem.draws.begin(0)
+    with problem.draws:
+        outputs, state = problem.step(x, before)
+    check_leaves(outputs, state, before, problem.schedule.batch)
+    return outputs, state
+
+
+def _forward(problem: Problem, arguments: Arguments, first: tuple[Leaves, Leaves]) -> Trajectory:
+    """Every step; with the draws substituted, should a later step draw though the first did not."""
+    inputs, initial, fresh = arguments
+    device = initial[0].device
+    before = None if problem.draws.used else _generator_state(device)
+    trajectory = reference.forward(problem, inputs, initial, fresh, first)
+    if before is not None and not torch.equal(before, _generator_state(device)):
+        problem.draws.used = True
+        trajectory = reference.forward(problem, inputs, initial, fresh, first)
+    problem.draws.release()
+    return trajectory
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.get_rng_state()
+
+
+class _Unroll(torch.autograd.Function):
+    """Inputs, state, fresh state and weights in; outputs and final state out."""
+
+    @staticmethod
+    def forward(ctx: Any, job: _Job, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs, initial, fresh, _ = job.split(tensors)
+        trajectory = _forward(job.problem, Arguments(inputs, initial, fresh), job.first)
+        outputs, states, final, resting = trajectory
+        final = [leaf.clone() if _is_one_of(leaf, tensors) else leaf for leaf in final]
+        results = (*outputs, *final)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(leaf for leaf in results if not _is_real(leaf)))
+        ctx.job = job._replace(first=None)
+        ctx.twins = [state if isinstance(state, int) else None for state in states]
+        own = [state for state in states if isinstance(state, Tensor)]
+        ctx.sizes = len(tensors), len(outputs), len(own), len(resting)
+        constants = job.replica.constants
+        ctx.save_for_backward(*tensors, *outputs, *own, *resting, *constants)
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        job, saved = ctx.job, list(ctx.saved_tensors)
+        tensors = saved[: ctx.sizes[0]]
+        with plain_numerics(tensors[0].device.type):
+            if torch.is_grad_enabled():
+                return (None, *_differentiable_adjoint(ctx, tensors, adjoints))
+            taken = _taken(ctx, job, saved)
+            count = ctx.sizes[1]
+            wanted = ctx.needs_input_grad[1 : 1 + len(taken.inputs)]
+            found = reference.adjoint(
+                job.problem, taken, list(adjoints[:count]), list(adjoints[count:]), wanted
+            )
+        job.problem.draws.release()
+        return None, *found.inputs, *found.initial, *found.fresh, *found.weights
+
+
+def _taken(ctx: Any, job: _Job, saved: list[Tensor]) -> Taken:
+    """What forward kept, parted; a state that is also an output is read from the output."""
+    counts = iter(ctx.sizes)
+    parts, start = [], 0
+    for count in counts:
+        parts.append(saved[start : start + count])
+        start += count
+    tensors, outputs, own, resting = parts
+    inputs, initial, fresh, _ = job.split(tensors)
+    stored = iter(own)
+    columns = [job.problem.schedule.adjoints(leaf) for leaf in outputs]
+    states = [next(stored).unbind(0) if twin is None else columns[twin] for twin in ctx.twins]
+    return Taken(inputs, initial, fresh, job.replica.weights, states, resting)
+
+
+def _differentiable_adjoint(
+    ctx: Any, tensors: Leaves, adjoints: Sequence[Tensor | None]
+) -> list[Tensor | None]:
+    """The same gradients in autograd's graph, for gradients of gradients: the loop, by autograd."""
+    job = ctx.job
+    with torch.enable_grad():
+        # Views, so that hooks on the caller's tensors run when the outer pass reaches them.
+        adopted = {id(weight) for weight in job.replica.weights}
+        views = [t if id(t) in adopted else t.view_as(t) for t in tensors]
+        inputs, initial, fresh, weights = job.split(views)
+        step = job.problem.step.bind(job.replica.with_tensors(weights))
+        problem = job.problem._replace(step=step)
+        trajectory = reference.forward(problem, inputs, initial, fresh)
+    results = [*trajectory.outputs, *trajectory.final]
+    pairs = [
+        (result, adjoint)
+        for result, adjoint in zip(results, adjoints, strict=True)
+        if adjoint is not None and result.requires_grad
+    ]
+    wanted = [index for index, needed in enumerate(ctx.needs_input_grad[1:]) if needed]
+    gradients: list[Tensor | None] = [None] * len(tensors)
+    if pairs and wanted:
+        roots, seeds = zip(*pairs, strict=True)
+        targets = [views[index] for index in wanted]
+        found = torch.autograd.grad(roots, targets, seeds, create_graph=True, allow_unused=True)
+        for index, gradient in zip(wanted, found, strict=True):
+            gradients[index] = gradient
+    return gradients
+
+
+def _is_real(leaf: Tensor) -> bool:
+    return leaf.is_floating_point() or leaf.is_complex()
+
+
+def _is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:
+    return any(leaf is tensor for tensor in tensors)
+
+
+@contextmanager
+def plain_numerics(device_type: str) -> Iterator[None]:
+    """Autocast off, and parametrized weights computed anew at each step.
+
+    `parametrize.cached()` would keep one step's weight, with its graph, for all that follow.
+    """
+    cached = parametrize._cache_enabled
+    parametrize._cache_enabled = 0
+    try:
+        with torch.autocast(device_type, enabled=False):
+            yield
+    finally:
+        parametrize._cache_enabled = cached

@@ -1,0 +1,193 @@
+"""What a recurrent step reaches otherwise than by its arguments, and a copy of the cell to hold it.
+
+A step is run again in the backward pass, perhaps long after the caller has switched the module to
+`eval()`, drawn a new dropout mask or rebound the tensor that a function closes over. So an unroll
+works on a copy of the cell as it was at the call: modules are copied one by one (tensors are
+shared, never cloned), and so are functions whose closure, defaults or globals hold a tensor. In the
+copy every tensor that needs a gradient is a leaf of its own, standing in for the caller's, which
+becomes an input of the unroll. Hence the caller's tensors, leaf or not, get their gradient once,
+after the whole recursion, and hooks on them run once.
+"""
+
+import functools
+import sys
+import types
+from collections.abc import Callable, Iterable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+# Attributes that every nn.Module has; none of them is the user's.
+_MODULE_OWN = frozenset(vars(nn.Module()))
+_FOREIGN = frozenset(sys.stdlib_module_names) | {"torch", "numpy", "lightning", "bptt"}
+_ATOMS = (int, float, complex, str, bytes, bool, type(None), type, types.ModuleType, torch.dtype)
+# Longer containers are taken for data, not for weights; a weight in there is found at the first
+# step, by the graph it leaves, and named in an error.
+_LONGEST = 1024
+
+Substitute = Callable[[Tensor], Tensor]
+
+
+def copy_cell(cell: Any, substitute: Substitute) -> tuple[Any, list[nn.Module]]:
+    """The cell as it is now, with `substitute(tensor)` in place of every tensor found in it.
+
+    Returns:
+        The copy, and every module in it.
+    """
+    copier = _Copier(substitute)
+    return copier.copy(cell), copier.modules
+
+
+class _Copier:
+    """Copies what holds a tensor and shares all the rest."""
+
+    def __init__(self, substitute: Substitute) -> None:
+        self._substitute = substitute
+        self.modules: list[nn.Module] = []
+        self._done: dict[int, Any] = {}
+        self._alive: list[Any] = []  # keeps the ids in `_done` from being used again
+
+    def copy(self, value: Any, depth: int = 0) -> Any:
+        if isinstance(value, _ATOMS):
+            return value
+        if id(value) in self._done:
+            return self._done[id(value)]
+        copier = self._copier_of(value)
+        if copier is None:
+            return value
+        self._alive.append(value)
+        self._done[id(value)] = value  # what a cycle meets on its way back
+        self._done[id(value)] = copied = copier(value, depth)
+        return copied
+
+    def _copier_of(self, value: Any) -> Callable[[Any, int], Any] | None:
+        if isinstance(value, Tensor):
+            return lambda tensor, _: self._substitute(tensor)
+        for kind, copier in (
+            (torch.jit.ScriptModule, None),  # compiled code finds its weights by itself
+            (nn.Module, self._module),
+            (types.FunctionType, self._function),
+            (types.MethodType, self._method),
+            (functools.partial, self._partial),
+            (dict, self._dict),
+            ((list, tuple, set, frozenset), self._sequence),
+        ):
+            if isinstance(value, kind):
+                return copier
+        return self._instance if hasattr(value, "__dict__") else None
+
+    def _module(self, module: nn.Module, depth: int) -> nn.Module:
+        copied = object.__new__(type(module))
+        self._done[id(module)] = copied
+        self.modules.append(copied)
+        attributes = vars(copied)
+        attributes.update(vars(module))
+        for name in ("_parameters", "_buffers", "_modules"):
+            attributes[name] = {key: self.copy(v) for key, v in attributes[name].items()}
+        for name, value in attributes.items():
+            if name not in _MODULE_OWN:
+                attributes[name] = self.copy(value)
+        self._forward_globals(copied)
+        return copied
+
+    def _forward_globals(self, module: nn.Module) -> None:
+        """A `forward` that names a global tensor: the copy gets its own, which names a leaf."""
+        forward = type(module).forward
+        if "forward" in vars(module) or not isinstance(forward, types.FunctionType):
+            return
+        copied = self.copy(forward)
+        if copied is not forward:
+            vars(module)["forward"] = types.MethodType(copied, module)
+
+    def _function(self, function: types.FunctionType, depth: int) -> Any:
+        if (function.__module__ or "").partition(".")[0] in _FOREIGN:
+            return function
+        cells = self._changed(_contents(function.__closure__ or ()))
+        defaults = self._changed(dict(enumerate(function.__defaults__ or ())))
+        keywords = self._changed(function.__kwdefaults__ or {})
+        scope = function.__globals__
+        named = self._changed({n: scope[n] for n in _names(function.__code__) if n in scope})
+        if not (cells or defaults or keywords or named):
+            return function
+        closure = tuple(
+            types.CellType(cells[i]) if i in cells else cell
+            for i, cell in enumerate(function.__closure__ or ())
+        )
+        copied = types.FunctionType(
+            function.__code__, scope | named if named else scope, function.__name__, None, closure
+        )
+        given = function.__defaults__ or ()
+        copied.__defaults__ = tuple(defaults.get(i, v) for i, v in enumerate(given)) or None
+        copied.__kwdefaults__ = {**(function.__kwdefaults__ or {}), **keywords} or None
+        vars(copied).update(vars(function))
+        return copied
+
+    def _changed(self, values: dict[Any, Any]) -> dict[Any, Any]:
+        """Those of the values that hold a tensor, copied."""
+        copies = {key: self.copy(value) for key, value in values.items()}
+        return {key: copied for key, copied in copies.items() if copied is not values[key]}
+
+    def _method(self, method: types.MethodType, depth: int) -> Any:
+        owner, function = self.copy(method.__self__), self.copy(method.__func__)
+        if owner is method.__self__ and function is method.__func__:
+            return method
+        return types.MethodType(function, owner)
+
+    def _partial(self, partial: functools.partial, depth: int) -> Any:
+        function = self.copy(partial.func)
+        arguments, keywords = self.copy(partial.args), self.copy(partial.keywords)
+        same = function is partial.func and arguments is partial.args
+        if same and keywords is partial.keywords:
+            return partial
+        return functools.partial(function, *arguments, **keywords)
+
+    def _dict(self, values: dict, depth: int) -> Any:
+        if len(values) > _LONGEST:
+            return values
+        changed = self._changed(values)
+        if not changed:
+            return values
+        copied = values.copy()
+        copied.update(changed)
+        return copied
+
+    def _sequence(self, values: Any, depth: int) -> Any:
+        if len(values) > _LONGEST:
+            return values
+        copies = [self.copy(value, depth) for value in values]
+        if all(copied is value for copied, value in zip(copies, values, strict=True)):
+            return values
+        return type(values)(*copies) if hasattr(values, "_fields") else type(values)(copies)
+
+    def _instance(self, value: Any, depth: int) -> Any:
+        """An object of the user's: its own attributes are looked at, those of objects in it not."""
+        if depth or type(value).__module__.partition(".")[0] in _FOREIGN:
+            return value
+        inside = {name: self.copy(attribute, depth + 1) for name, attribute in vars(value).items()}
+        if all(inside[name] is attribute for name, attribute in vars(value).items()):
+            return value
+        copied = object.__new__(type(value))
+        vars(copied).update(inside)
+        return copied
+
+
+def _contents(closure: Iterable[types.CellType]) -> dict[int, Any]:
+    """What the cells of a closure hold; one that is still empty is left out."""
+    contents = {}
+    for index, cell in enumerate(closure):
+        try:
+            contents[index] = cell.cell_contents
+        except ValueError:  # empty: a name that is bound later, so not one this step has used
+            continue
+    return contents
+
+
+@functools.cache
+def _names(code: types.CodeType) -> tuple[str, ...]:
+    """Names that code may look up among its globals, nested functions' included."""
+    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
+    names = dict.fromkeys(code.co_names)
+    for nested in inner:
+        names.update(dict.fromkeys(_names(nested)))
+    return tuple(names)

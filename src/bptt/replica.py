@@ -1,0 +1,92 @@
+"""A cell held as it was when an unroll began, its weights standing in for the caller's."""
+
+from typing import Any
+
+from torch import Tensor, nn
+
+from bptt import reach
+from bptt.errors import CellError
+from bptt.step import Leaves
+
+
+class Replica:
+    """A copy of the cell in which every tensor is a leaf of its own.
+
+    Attributes:
+        cell: the copy.
+        weights: leaves of the copy that need a gradient.
+        constants: tensors of the copy that need none: buffers, masks, frozen weights.
+    """
+
+    def __init__(self, cell: Any) -> None:
+        self._stand_ins: dict[int, tuple[Tensor, Tensor]] = {}
+        self.cell, self._modules = reach.copy_cell(cell, self._stand_in)
+        pairs = list(self._stand_ins.values())
+        self.weights = [leaf for _, leaf in pairs if leaf.requires_grad]
+        self.sources = [source for source, leaf in pairs if leaf.requires_grad]
+        self.constants = [leaf for _, leaf in pairs if not leaf.requires_grad]
+        self._attributes = [dict(vars(module)) for module in self._modules]
+        self._versions = [leaf._version for _, leaf in pairs]
+
+    def _stand_in(self, source: Tensor) -> Tensor:
+        if id(source) not in self._stand_ins:
+            leaf = source.detach().requires_grad_(source.requires_grad)
+            self._stand_ins[id(source)] = (source, leaf)
+        return self._stand_ins[id(source)][1]
+
+    def adopt(self, leaves: Leaves) -> None:
+        """Take in leaves that a step reached though they were not found in the cell.
+
+        Raises:
+            CellError: one of them has hooks, which would run at every step and once more after.
+        """
+        known = {id(weight) for weight in self.weights}
+        for leaf in leaves:
+            if id(leaf) in known:
+                continue
+            if leaf._backward_hooks:
+                raise CellError(
+                    f"The step reaches a tensor of shape {tuple(leaf.shape)} with hooks, in a "
+                    "place where bptt cannot put its own: make it an attribute of the module."
+                )
+            self.weights.append(leaf)
+            self.sources.append(leaf)
+
+    def with_tensors(self, tensors: Leaves) -> Any:
+        """The cell once more, with these tensors for its weights."""
+        given = {id(w): tensor for w, tensor in zip(self.weights, tensors, strict=True)}
+        return reach.copy_cell(self.cell, lambda leaf: given.get(id(leaf), leaf))[0]
+
+    def check_unchanged(self) -> None:
+        """A step changes nothing but what it returns: it is run again in the backward pass.
+
+        Raises:
+            CellError: the first step changed an attribute of a module or a tensor in place.
+        """
+        for module, before in zip(self._modules, self._attributes, strict=True):
+            name = _changed_attribute(module, before)
+            if name is not None:
+                raise CellError(
+                    f"{type(module).__name__}.forward changes the attribute {name!r} of its "
+                    "module. A step is run again in the backward pass, so it may change nothing "
+                    "but what it returns: carry the value in the state, or set it in begin(batch_size)."
+                )
+        for (_, leaf), version in zip(self._stand_ins.values(), self._versions, strict=True):
+            if leaf._version != version:
+                raise CellError(
+                    f"The step changes a tensor of shape {tuple(leaf.shape)} in place (a buffer of "
+                    "batch or spectral normalisation, perhaps). A step is run again in the "
+                    "backward pass, so it may change nothing but what it returns: carry the "
+                    "value in the state, or put the module into eval()."
+                )
+
+
+def _changed_attribute(module: nn.Module, before: dict[str, Any]) -> str | None:
+    """An attribute that a step has set. Hooks that set a weight before each call may do so."""
+    after = vars(module)
+    for name, value in after.items():
+        if name not in before or value is not before[name]:
+            remade = isinstance(value, Tensor) and module._forward_pre_hooks
+            if not remade:
+                return name
+    return None

@@ -1,0 +1,100 @@
+"""A recurrent cell as a function from leaves to leaves, in either of the two protocols."""
+
+from collections.abc import Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptt.errors import CellError, StructureError
+from bptt.structure import Structure, describe
+
+Leaves = list[Tensor]
+
+
+class Protocol(NamedTuple):
+    """How a cell's result is read: found once, from its first step."""
+
+    bare: bool  # the result is the state itself; the output is its first leaf
+    outputs: Structure
+    state: Structure
+
+
+class Step:
+    """`step(inputs, state) -> (outputs, state)` on lists of leaves.
+
+    Args:
+        cell: any callable `cell(x_t, state)` that returns the state, or a pair of output and state.
+        inputs: the structure of x_t.
+        state: the structure of the first state. Later ones come as the cell returned them.
+        protocol: how to read the result, where that is known already.
+    """
+
+    def __init__(
+        self, cell: Any, inputs: Structure, state: Structure, protocol: Protocol | None = None
+    ) -> None:
+        self.cell, self.inputs, self.state, self.protocol = cell, inputs, state, protocol
+
+    def bind(self, cell: Any) -> "Step":
+        """The same step of another copy of the cell."""
+        return Step(cell, self.inputs, self.state, self.protocol)
+
+    def __call__(self, inputs: Sequence[Tensor], state: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
+        result = self.cell(self.inputs.unflatten(inputs), self.state.unflatten(state))
+        protocol = self.protocol
+        if protocol is None:
+            self.protocol = protocol = read_protocol(result, self.state)
+        if protocol.bare:
+            leaves = protocol.state.flatten(result)
+            outputs = None if leaves is None else leaves[:1]
+        elif isinstance(result, (tuple, list)) and len(result) == 2:
+            outputs, leaves = protocol.outputs.flatten(result[0]), protocol.state.flatten(result[1])
+        else:
+            outputs = leaves = None
+        if outputs is None or leaves is None:
+            raise StructureError(
+                f"The cell returned {describe(result)} after steps that returned another "
+                "structure. Return outputs and state of one structure at every step."
+            )
+        return outputs, leaves
+
+
+def read_protocol(result: Any, state: Structure) -> Protocol:
+    """Whether a cell returned its state, or an output and its state."""
+    if state.flatten(result) is not None:
+        return Protocol(True, Structure(torch.empty(0)), state)
+    pair = isinstance(result, (tuple, list)) and len(result) == 2
+    if not pair or state.flatten(result[1]) is None:
+        expected = describe(state.unflatten([torch.empty(0)] * state.size)).replace(" (0,)", "")
+        raise StructureError(
+            f"The cell was given a state of structure {expected} and returned {describe(result)}. "
+            "Return the next state in the structure of the state, or a pair (output, next state)."
+        )
+    outputs = Structure(result[0])
+    if outputs.flatten(result[0]) is None:
+        raise StructureError(
+            f"The cell returned the output {describe(result[0])}, whose leaves are not all "
+            "tensors. Return a tensor, or a tuple, list or dict of tensors."
+        )
+    return Protocol(False, outputs, state)
+
+
+def check_leaves(outputs: Leaves, state: Leaves, before: Sequence[Tensor], batch: int) -> None:
+    """A step keeps its state's shapes and dtypes, and its outputs have a row for each sequence."""
+    for index, (new, old) in enumerate(zip(state, before, strict=True)):
+        if new.shape != old.shape or new.dtype != old.dtype:
+            raise CellError(
+                f"The cell changed its state's leaf {index} from {_kind(old)} to {_kind(new)}. A "
+                "step returns a state of the shape and dtype it was given: start from a state of "
+                "the right shape, or convert it in the cell."
+            )
+    for index, leaf in enumerate(outputs):
+        if leaf.dim() == 0 or leaf.shape[0] != batch:
+            raise CellError(
+                f"The cell returned an output whose leaf {index} is {_kind(leaf)}. An output has a "
+                f"row for each of the {batch} sequences of the batch: shape ({batch}, ...)."
+            )
+
+
+def _kind(tensor: Tensor) -> str:
+    return f"{tuple(tensor.shape)} {str(tensor.dtype).removeprefix('torch.')}"
