@@ -1,0 +1,84 @@
+"""Numbers, times and names as a reader wants to see them."""
+
+import math
+
+METRICS = {
+    "mae": "mean absolute error",
+    "rmse": "root mean squared error",
+    "mase": "mean absolute scaled error",
+    "smape": "symmetric mean absolute percentage error",
+    "mse": "mean squared error",
+    "loss": "loss",
+    "bits": "bits per character",
+    "bpc": "bits per character",
+}
+
+
+def figure(value: float | None) -> str:
+    """Four significant digits, thousands marked; a minus sign that is one.
+
+    >>> [figure(x) for x in (0.123456, 12345.6, 20, -2.5, 1.5e-7, float("nan"), None)]
+    ['0.1235', '12,346', '20', '−2.5', '1.5e−07', 'NaN', '–']
+    """
+    if value is None:
+        return "–"
+    if not math.isfinite(value):
+        return "NaN" if math.isnan(value) else ("∞" if value > 0 else "−∞")
+    if value != 0 and not 1e-4 <= abs(value) < 1e9:
+        text = f"{value:.4g}"
+    elif value == round(value) or abs(value) >= 1000:
+        text = f"{value:,.0f}"
+    else:
+        text = f"{value:.4g}"
+    return text.replace("-", "−")
+
+
+def duration(seconds: float) -> str:
+    """A length of time in its two largest units.
+
+    >>> [duration(s) for s in (0.4, 72, 3700)]
+    ['0.4 s', '1 min 12 s', '1 h 1 min']
+    """
+    if seconds < 60:
+        return f"{seconds:.2g} s" if seconds < 10 else f"{seconds:.0f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    if minutes < 60:
+        return f"{minutes} min {rest} s"
+    return f"{minutes // 60} h {minutes % 60} min"
+
+
+def metric(name: str) -> str:
+    """A metric's name in words.
+
+    >>> metric("mae"), metric("bits_per_character")
+    ('mean absolute error', 'bits per character')
+    """
+    return METRICS.get(name, name.replace("_", " "))
+
+
+def count(number: int, noun: str) -> str:
+    """A number and its noun.
+
+    >>> count(1, "epoch"), count(1250, "step")
+    ('1 epoch', '1,250 steps')
+    """
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def words(name: str) -> str:
+    """A name from a file as words; what holds more than a name stays as it is.
+
+    >>> words("batch_size"), words("my-column")
+    ('batch size', 'my-column')
+    """
+    return name.replace("_", " ")
+
+
+def shortened(text: object, longest: int = 200) -> str:
+    """A text that is cut where it is long, saying so.
+
+    >>> shortened("abcdef", 4)
+    'abcd… (6 characters)'
+    """
+    whole = str(text)
+    return whole if len(whole) <= longest else f"{whole[:longest]}… ({len(whole):,} characters)"

@@ -1,0 +1,108 @@
+"""Forecasts beside the truth: each series over time, and the error by how far ahead."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from statistics import fmean
+from typing import Any
+
+from bptt.report.chart import POINTS, Axis, Line, Plot, Row
+from bptt.report.figures import count, figure
+from bptt.report.verdict import known
+
+SHOWN = 6  # charts of series; a page of a hundred tells less than one of six
+
+
+def forecast_plots(series: Sequence[dict[str, Any]], rule: str) -> list[Plot]:
+    """Truth, forecast and naive rule over time, of the first series.
+
+    Args:
+        series: "series" of a forecast's `Evaluation.details`.
+        rule: the name of the naive rule that is drawn beside the network.
+    """
+    return [_series(one, rule) for one in series[:SHOWN]]
+
+
+def horizon_plots(horizon: Sequence[dict[str, Any]], rule: str) -> list[Plot]:
+    """For each target, the mean absolute error by how many steps ahead, where there are several.
+
+    Args:
+        horizon: "horizon" of a forecast's `Evaluation.details`.
+        rule: the name of the naive rule that is drawn beside the network.
+    """
+    targets = list(dict.fromkeys(row["target"] for row in horizon))
+    by_target = {t: [row for row in horizon if row["target"] == t] for t in targets}
+    return [_horizon(t, rows, rule) for t, rows in by_target.items() if len(rows) > 1][:SHOWN]
+
+
+def _series(one: dict[str, Any], rule: str) -> Plot:
+    kind, times = _times(one["time"])
+    rows = [
+        {"x": x, "at": str(time), "truth": truth, "network": forecast, "rule": naive}
+        for x, time, truth, forecast, naive in zip(
+            times, one["time"], one["truth"], one["forecast"], one["baseline"], strict=True
+        )
+    ]
+    shown = rows[-POINTS:]
+    part = f" The last {POINTS:,} of {len(rows):,} are drawn." if len(rows) > POINTS else ""
+    return Plot(
+        title=_title(one),
+        unit=f"forecast {count(one['lead'], 'step')} ahead",
+        file=f"{one['target']}.csv",
+        words=f"Over {count(len(rows), 'time')} the forecast is off by {_error(rows, 'network')} "
+        f"on average, {rule} by {_error(rows, 'rule')}.{part}",
+        axis=Axis("time", kind, _format(kind, times)),
+        lines=[Line("rule", rule), Line("truth", "truth"), Line("network", "the network")],
+        rows=shown,
+        height=260,
+    )
+
+
+def _title(one: dict[str, Any]) -> str:
+    same = str(one["name"]) in ("", str(one["target"]))
+    return str(one["target"]) if same else f"{one['target']}, {one['name']}"
+
+
+def _error(rows: Sequence[Row], field: str) -> str:
+    pairs = [(row[field], row["truth"]) for row in rows]
+    errors = [abs(a - b) for a, b in pairs if known(a) and known(b)]
+    return figure(fmean(errors)) if errors else "an unknown amount"
+
+
+def _horizon(target: str, leads: list[dict[str, Any]], rule: str) -> Plot:
+    rows = [
+        {
+            "x": row["lead"],
+            "at": f"{count(row['lead'], 'step')} ahead",
+            "network": row["mae"],
+            "rule": row["baseline_mae"],
+        }
+        for row in leads
+    ]
+    better = sum(row["network"] < row["rule"] for row in rows)
+    return Plot(
+        title=f"{target}: error by steps ahead",
+        unit="mean absolute error",
+        file=f"{target}-by-steps-ahead.csv",
+        words=f"The network is better than {rule} at {better:,} of {count(len(rows), 'distance')}.",
+        axis=Axis("steps ahead", format="d"),
+        lines=[Line("rule", rule, points=True), Line("network", "the network", points=True)],
+        rows=rows,
+        height=200,
+    )
+
+
+def _times(times: Sequence[Any]) -> tuple[str, list[Any]]:
+    """What the times are, and as numbers: dates as milliseconds, names as their place."""
+    if all(isinstance(time, (int, float)) for time in times):
+        return "quantitative", list(times)
+    try:
+        dates = [datetime.fromisoformat(time) for time in times]
+    except (TypeError, ValueError):
+        return "quantitative", list(range(len(times)))
+    utc = [date if date.tzinfo else date.replace(tzinfo=UTC) for date in dates]
+    return "temporal", [round(1000 * date.timestamp()) for date in utc]
+
+
+def _format(kind: str, times: Sequence[Any]) -> str:
+    """Years and counts without a thousands' comma; dates as Vega-Lite thinks best."""
+    return "d" if kind == "quantitative" and all(t == int(t) for t in times) else ""
