@@ -5,6 +5,8 @@ from collections.abc import Callable
 import torch
 from torch import Tensor, nn
 
+from bptt.cells.parts import check_callable, check_lone, check_sizes, uniform
+
 
 class Elman(nn.Module):
     """Simple recurrent network, `s_t = phi(x_t Wx + s_{t-1} Ws + b)`.
@@ -12,13 +14,19 @@ class Elman(nn.Module):
     Args:
         input_size: I, features of x_t.
         hidden_size: H, units of the state.
-        activation: phi, any function from tensor to tensor of the same shape; tanh by default.
+        activation: phi, any function (or module) from tensor to tensor of the same shape;
+            tanh by default.
         bias: whether there is a b; without it, the lesson's own `phi(x_t Wx + s_{t-1} Ws)`.
 
     Shapes: x_t (B, I), s_t (B, H), Wx (I, H), Ws (H, H), b (H,).
     Weights start uniform in +-1/sqrt(H), as torch.nn.RNN's do.
 
+    Raises:
+        ArgumentError: a size below 1.
+        StructureError: an activation that cannot be called, a state that is not a tensor.
+
     Source: Elman 1990, "Finding structure in time".
+    Not in the paper: phi is tanh where the paper has the logistic function.
 
     >>> cell = Elman(3, 5)
     >>> cell(torch.zeros(2, 3), cell.initial_state(2)).shape
@@ -34,17 +42,22 @@ class Elman(nn.Module):
         bias: bool = True,
     ) -> None:
         super().__init__()
+        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        check_callable("activation", activation)
         self.input_size, self.hidden_size, self.activation = input_size, hidden_size, activation
-        self.Wx = nn.Parameter(torch.empty(input_size, hidden_size))
-        self.Ws = nn.Parameter(torch.empty(hidden_size, hidden_size))
-        self.b = nn.Parameter(torch.empty(hidden_size)) if bias else None
-        bound = hidden_size**-0.5
-        for weight in self.parameters():
-            nn.init.uniform_(weight, -bound, bound)
+        self.Wx = uniform(input_size, hidden_size, hidden_size=hidden_size)
+        self.Ws = uniform(hidden_size, hidden_size, hidden_size=hidden_size)
+        self.b = uniform(hidden_size, hidden_size=hidden_size) if bias else None
 
     def initial_state(self, batch_size: int) -> Tensor:
+        """s_0 = 0 (B, H)."""
         return self.Ws.new_zeros(batch_size, self.hidden_size)
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
+        """s_t (B, H) from x_t (B, I) and s_{t-1} (B, H)."""
+        check_lone(self, state)
         a = x @ self.Wx + state @ self.Ws
         return self.activation(a if self.b is None else a + self.b)
+
+    def extra_repr(self) -> str:
+        return f"{self.input_size}, {self.hidden_size}"
