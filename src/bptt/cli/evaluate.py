@@ -1,0 +1,25 @@
+"""`bptt evaluate`."""
+
+from pathlib import Path
+
+from rich.console import Console
+
+from bptt.cli.outcome import comparison
+from bptt.cli.trained import load_trained
+
+
+def evaluate(run: Path, data: Path, /, *, batch_size: int = 256) -> None:
+    """Measure a trained network on new data, beside naive rules.
+
+    Parameters
+    ----------
+    run
+        Folder of a trained network.
+    data
+        A file with the columns of the one it was trained on, the target or label included.
+    batch_size
+        Sequences or windows to read at once.
+    """
+    trained = load_trained(run)
+    evaluation = trained.task.load(data).evaluate(trained.forward, "test", batch_size)
+    Console(highlight=False).print(comparison(evaluation))

@@ -1,0 +1,87 @@
+"""What the user is told before training, when it stops, and at its end."""
+
+import json
+from typing import Any
+
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from bptt.report.figures import count, figure, metric
+from bptt.report.read import read_run
+from bptt.report.verdict import judge
+from bptt.tasks import Evaluation
+from bptt.train.job import Job
+from bptt.train.run import Run
+from bptt.version import __version__
+
+
+def show_job(console: Console, job: Job) -> None:
+    """What is about to be trained, on what, and where it goes."""
+    options, position = job.config.network, job.state.position
+    parameters = sum(p.numel() for p in job.network.parameters())
+    facts = {
+        "task": f"{job.config.task} of {job.config.data}",
+        **{name: _plain(fact) for name, fact in job.task.summary().items()},
+        "network": f"{options.cell}, {count(options.layers, 'layer')} of {options.hidden} units, "
+        f"{count(parameters, 'parameter')}",
+        "run": str(job.run),
+    }
+    if job.checkpoint is not None:
+        facts["resumed"] = f"epoch {position.epoch + 1}, after {count(position.done, 'step')}"
+    console.print(f"bptt {__version__}", style="bold")
+    show_facts(console, facts)
+
+
+def show_facts(console: Console, facts: dict[str, str]) -> None:
+    """Names and facts, one a line."""
+    width = max(map(len, facts))
+    for name, fact in facts.items():
+        console.print(Text.assemble((f"  {name:<{width}}  ", "dim"), fact))
+    console.print()
+
+
+def show_stop(console: Console, job: Job, *, saved: bool) -> None:
+    """Ctrl-C: where everything is, and how to go on."""
+    position = job.state.position
+    what = (
+        f"Stopped and saved after {count(position.done, 'step')}"
+        if saved
+        else "Stopped at once; the last checkpoint stands"
+    )
+    console.print(f"{what}. Go on with:  bptt train --resume {job.run}", soft_wrap=True)
+
+
+def show_outcome(console: Console, run: Run, ending: str) -> None:
+    """The comparison with naive rules, whether the network learnt, and what to do next."""
+    found = read_run(run.folder)
+    verdict = judge(found)
+    console.print(f"\nTraining is over: {ending}.\n")
+    if found.evaluation is not None:
+        console.print(comparison(Evaluation(**found.evaluation["test"])))
+    for line in (f"\n{verdict.answer}. {verdict.sentence}", *verdict.notes):
+        console.print(line)
+    task = json.loads(run.model.read_text(encoding="utf-8"))["task"]
+    verb = "generate {} --prompt TEXT" if "text" in str(task.get("name")) else "predict {} DATA"
+    console.print(f"\n  report  {run.report}", soft_wrap=True)
+    console.print(f"  next    bptt {verb.format(run)}", soft_wrap=True)
+
+
+def comparison(evaluation: Evaluation) -> Table:
+    """The network's figures and each naive rule's, on one part of the data."""
+    table = Table(title_justify="left", box=None, pad_edge=False, title=f"{evaluation.part} part")
+    table.add_column("")
+    for name in evaluation.metrics:
+        table.add_column(metric(name), justify="right")
+    table.add_row("the network", *map(figure, evaluation.metrics.values()), style="bold")
+    for rule, figures in evaluation.baselines.items():
+        table.add_row(rule, *(figure(figures.get(name)) for name in evaluation.metrics))
+    return table
+
+
+def _plain(fact: Any) -> str:
+    if isinstance(fact, dict):
+        return ", ".join(f"{name} {_plain(value)}" for name, value in fact.items())
+    if isinstance(fact, list | tuple):
+        return ", ".join(map(_plain, fact))
+    return figure(fact) if isinstance(fact, float) else str(fact)

@@ -1,0 +1,40 @@
+"""`bptt predict`."""
+
+import io
+import sys
+from pathlib import Path
+
+from bptt.cli.trained import load_trained
+from bptt.errors import ArgumentError, RunError
+from bptt.tasks.classify import Classify
+from bptt.tasks.forecast import Forecast
+from bptt.train.files import write_atomically
+
+
+def predict(run: Path, data: Path, /, *, out: Path | None = None) -> None:
+    """Forecast what follows the data, or classify its sequences, with a trained network.
+
+    Parameters
+    ----------
+    run
+        Folder of a trained network.
+    data
+        A file with the columns of the one it was trained on.
+    out
+        File for the answer, .csv or .parquet; without it, CSV on the screen.
+    """
+    if out is not None and out.suffix not in (".csv", ".parquet"):
+        raise ArgumentError(f"expected --out to end in .csv or .parquet; got {out}")
+    trained = load_trained(run)
+    if not isinstance(trained.task, Forecast | Classify):
+        raise RunError(
+            f"expected a run that forecasts or classifies; {run} was trained on a text, and "
+            f"writes: bptt generate {run} --prompt TEXT"
+        )
+    table = trained.task.predict(trained.forward, data)
+    if out is None:
+        sys.stdout.write(table.write_csv())
+        return
+    content = io.BytesIO()
+    table.write_csv(content) if out.suffix == ".csv" else table.write_parquet(content)
+    write_atomically(out, content.getvalue())

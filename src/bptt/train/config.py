@@ -1,0 +1,202 @@
+"""What a run was asked to do: the options, and the config.toml that keeps them."""
+
+import platform
+import tomllib
+from dataclasses import asdict, dataclass, field, fields, replace
+from datetime import UTC, datetime
+from importlib.metadata import version
+from typing import Any, Self
+
+from bptt.errors import ArgumentError, RunError
+from bptt.tasks import DataOptions
+from bptt.version import __version__
+
+FORMAT = 1
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions:
+    """The recurrent network.
+
+    Attributes:
+        cell: elman, gru, lstm, or your own as module:Class, made by Class(input_size, hidden_size).
+        hidden: units in each layer's state.
+        layers: layers, one above the other.
+        dropout: share of a layer's outputs that are zeroed on the way to the next layer.
+    """
+
+    cell: str = "gru"
+    hidden: int = 64
+    layers: int = 1
+    dropout: float = 0.0
+
+    def __post_init__(self) -> None:
+        _at_least(self, hidden=1, layers=1, dropout=0)
+        if self.dropout >= 1:
+            raise ArgumentError(
+                f"expected --dropout to be below 1, the share to zero; got {self.dropout}"
+            )
+        if self.dropout and self.layers == 1:
+            raise ArgumentError(
+                f"--dropout acts between layers, and there is one; got {self.dropout}. "
+                "Take --layers 2, or leave --dropout out"
+            )
+
+
+@dataclass(frozen=True, kw_only=True)
+class Recipe:
+    """What decides the numbers of training, so that it stays as it is when a run is resumed.
+
+    Attributes:
+        batch_size: sequences, windows or streams in one step; all processes together.
+        learning_rate: Adam's step size; halved when the validation loss has not fallen for half as
+            many epochs as patience.
+        clip: longest gradient; a longer one is scaled down to this norm. 0: no clipping.
+        patience: stop after this many epochs without a lower validation loss.
+        seed: decides initial weights, order of the data and dropout.
+        devices: processes that share each batch: GPUs where there are any, else on the CPU.
+    """
+
+    batch_size: int = 32
+    learning_rate: float = 3e-3
+    clip: float = 1.0
+    patience: int = 5
+    seed: int = 0
+    devices: int = 1
+
+    def __post_init__(self) -> None:
+        _at_least(self, batch_size=1, clip=0, patience=1, seed=0, devices=1)
+        if not 0 < self.learning_rate < float("inf"):
+            raise ArgumentError(f"expected --learning-rate to be above 0; got {self.learning_rate}")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainingOptions(Recipe):
+    """How the network is trained: the recipe, and how far and how carefully to follow it.
+
+    Attributes:
+        epochs: times to go through the training part, at most.
+        checkpoint_every: seconds between checkpoints; 0: after every step.
+    """
+
+    epochs: int = 30
+    checkpoint_every: float = 30.0
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _at_least(self, epochs=1, checkpoint_every=0)
+
+    def with_changes(self, epochs: int | None, checkpoint_every: float | None) -> Self:
+        """The same with what is not None put in."""
+        changed = self if epochs is None else replace(self, epochs=epochs)
+        if checkpoint_every is None:
+            return changed
+        return replace(changed, checkpoint_every=checkpoint_every)
+
+
+def _versions() -> dict[str, str]:
+    packages = ("torch", "lightning", "numpy", "polars")
+    return {
+        "bptt": __version__,
+        "python": platform.python_version(),
+        **{p: version(p) for p in packages},
+    }
+
+
+@dataclass(frozen=True, kw_only=True)
+class Config:
+    """All that is needed to do a run again.
+
+    Attributes:
+        data: absolute path of the data, or a shipped data set's name.
+        task: forecast, classify or text.
+        options: which columns play which part.
+        network: the network.
+        training: how it is trained.
+        fingerprint: of the data's files, so that a resumed run refuses changed data.
+        command: the command line that started the run.
+        versions: of all that decides the numbers.
+        started: when.
+    """
+
+    data: str
+    task: str
+    options: DataOptions
+    network: NetworkOptions
+    training: TrainingOptions
+    fingerprint: dict[str, str | int]
+    command: str
+    versions: dict[str, str] = field(default_factory=_versions)
+    started: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain data for config.toml; what was left to the task is not in it."""
+        return {
+            "format": FORMAT,
+            "command": self.command,
+            "started": self.started,
+            "versions": self.versions,
+            "data": {
+                "data": self.data,
+                "task": self.task,
+                **_given(self.options),
+                "fingerprint": self.fingerprint,
+            },
+            "network": asdict(self.network),
+            "training": asdict(self.training),
+        }
+
+    @classmethod
+    def from_toml(cls, text: str) -> Self:
+        """The config that `to_dict` gave.
+
+        Raises:
+            RunError: it is no config.toml of a run, or one of a newer version.
+        """
+        try:
+            return cls._from_dict(tomllib.loads(text))
+        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
+            raise RunError(f"it is not the config.toml of a run: {error!r}") from error
+
+    @classmethod
+    def _from_dict(cls, content: dict[str, Any]) -> Self:
+        check_format(content)
+        data: dict[str, Any] = {k: _tupled(v) for k, v in content["data"].items()}
+        return cls(
+            data=data.pop("data"),
+            task=data.pop("task"),
+            fingerprint=data.pop("fingerprint"),
+            options=DataOptions(**data),
+            network=NetworkOptions(**content["network"]),
+            training=TrainingOptions(**content["training"]),
+            command=content["command"],
+            versions=content["versions"],
+            started=content["started"],
+        )
+
+
+def check_format(content: dict[str, Any]) -> None:
+    """Raise `RunError` unless this version of bptt can read what says it is of this format."""
+    found = content["format"]
+    if found != FORMAT:
+        raise RunError(
+            f"its format is {found}, and this bptt ({__version__}) reads format {FORMAT}. "
+            "Use the version of bptt that wrote it, or train again"
+        )
+
+
+def _given(options: DataOptions) -> dict[str, Any]:
+    values = {f.name: getattr(options, f.name) for f in fields(options)}
+    return {name: value for name, value in values.items() if value is not None}
+
+
+def _tupled(value: Any) -> Any:
+    return tuple(value) if isinstance(value, list) else value
+
+
+def _at_least(options: NetworkOptions | Recipe, **lowest: float) -> None:
+    for name, bound in lowest.items():
+        value = getattr(options, name)
+        if not bound <= value < float("inf"):
+            option = "--" + name.replace("_", "-")
+            raise ArgumentError(f"expected {option} to be {bound} or more; got {value}")

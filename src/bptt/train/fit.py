@@ -1,0 +1,107 @@
+"""Training from the first step to the verdict, on Lightning."""
+
+import logging
+import signal
+import warnings
+from dataclasses import asdict
+
+import lightning.pytorch as lightning
+import torch
+from lightning.pytorch.strategies import DDPStrategy, Strategy
+
+from bptt.errors import ArgumentError
+from bptt.report import write_report
+from bptt.tasks import Evaluation
+from bptt.train import processes
+from bptt.train.course import Course
+from bptt.train.interrupt import Interrupt
+from bptt.train.job import Job
+from bptt.train.model import load_weights
+from bptt.train.module import TrainingModule
+from bptt.train.run import Run
+from bptt.train.screen import Screen
+from bptt.train.steps import Steps
+from bptt.train.validation import evaluate
+
+
+def fit(job: Job, screen: Screen) -> None:
+    """Train to the end. What is left on disk is a checkpoint and the best epoch's weights.
+
+    Raises:
+        Stopped: Ctrl-C was pressed.
+        RunError: training broke down, or the disk is full.
+    """
+    training = job.config.training
+    _quieten_lightning()
+    if job.run is not None:
+        job.run.clear_verdict()
+        job.run.write_config(job.config)
+    batches = job.task.batches("train", training.batch_size)
+    steps = Steps(batches, training.seed, training.epochs, job.state.position)
+    module = TrainingModule(job.network, job.task, job.state.clipping, training.learning_rate)
+    with Interrupt(screen.stopping) as interrupt:
+        course = Course(job, module, steps, interrupt, screen)
+        trainer = _make_trainer(training.devices, course, find_unused=not job.every_parameter_used)
+        try:
+            trainer.fit(module, steps)
+        except BaseException:
+            _end_siblings(trainer)
+            raise
+        finally:
+            screen.stop()
+
+
+def conclude(job: Job, run: Run) -> dict[str, Evaluation]:
+    """Measure the best epoch's network on validation and test part; write figures and report."""
+    load_weights(job.network, run.weights)
+    job.network.to("cuda" if torch.cuda.is_available() else "cpu")
+    size = job.config.training.batch_size
+    found = {part: evaluate(job.network, job.task, part, size) for part in ("validation", "test")}
+    content = {part: asdict(evaluation) for part, evaluation in found.items()}
+    run.write_json(run.evaluation, {**content, "summary": job.task.summary()})
+    write_report(run.folder)
+    return found
+
+
+def _make_trainer(devices: int, course: Course, *, find_unused: bool) -> lightning.Trainer:
+    """A trainer for one pass over a stream of steps; all else about an epoch is the course's."""
+    on_gpu, nodes = torch.cuda.is_available(), processes.nodes()
+    here = devices // nodes
+    if on_gpu and here > torch.cuda.device_count():
+        raise ArgumentError(
+            f"--devices {devices} needs {here} GPUs on this machine, and it has "
+            f"{torch.cuda.device_count()}"
+        )
+    if not on_gpu:
+        torch.set_num_threads(max(1, torch.get_num_threads() // here))
+    strategy: str | Strategy = "auto"
+    if devices > 1:
+        strategy = DDPStrategy(find_unused_parameters=find_unused)
+    return lightning.Trainer(
+        accelerator="gpu" if on_gpu else "cpu",
+        devices=here,
+        num_nodes=nodes,
+        strategy=strategy,
+        max_epochs=1,
+        callbacks=[course],
+        limit_val_batches=0,
+        num_sanity_val_steps=0,
+        logger=False,
+        enable_checkpointing=False,
+        enable_progress_bar=False,
+        enable_model_summary=False,
+    )
+
+
+def _end_siblings(trainer: lightning.Trainer) -> None:
+    """Processes that this one started wait for it in vain once it fails."""
+    launcher = trainer.strategy.launcher
+    if launcher is not None:
+        launcher.kill(signal.SIGTERM)
+
+
+def _quieten_lightning() -> None:
+    """What Lightning says of GPUs, tips and loaders is nothing that our user can act upon."""
+    for name in ("lightning.pytorch", "lightning.fabric"):
+        logging.getLogger(name).setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", module=r"lightning\.")

@@ -1,0 +1,156 @@
+"""A training job made ready: everything that can fail for the user's reasons fails here."""
+
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from bptt.errors import RunError
+from bptt.report.figures import count
+from bptt.tasks import Task, data_name, fingerprint, open_task
+from bptt.train import processes
+from bptt.train.cells import explained_cell, short_name
+from bptt.train.checkpoint import load_checkpoint
+from bptt.train.clipping import Clipping
+from bptt.train.config import Config, DataOptions, NetworkOptions, TrainingOptions
+from bptt.train.generators import seed_generators
+from bptt.train.model import describe_model
+from bptt.train.network import Network
+from bptt.train.run import Run, check_place, make_run
+from bptt.train.state import State
+
+
+@dataclass
+class Job:
+    """What `fit` needs.
+
+    Attributes:
+        run: the folder; in processes but the first None, for they write nothing.
+        config: what was asked for.
+        task: the data.
+        network: with the weights to start from.
+        state: where training stands.
+        checkpoint: what to go on from; None: a fresh start.
+        every_parameter_used: whether a step gives each parameter a gradient.
+        concluded: whether the run was trained to its end and measured before.
+    """
+
+    run: Run | None
+    config: Config
+    task: Task
+    network: Network
+    state: State
+    checkpoint: dict | None
+    every_parameter_used: bool
+    concluded: bool = False
+
+    @property
+    def ending(self) -> str:
+        """Why there is no step left to do, in words; empty where there is one."""
+        training, epoch = self.config.training, self.state.position.epoch
+        if self.state.best.stale >= training.patience:
+            return f"no lower validation loss for {count(training.patience, 'epoch')}"
+        return f"all {count(epoch, 'epoch')} done" if epoch >= training.epochs else ""
+
+
+def new_job(
+    data: str | None,
+    task_name: str | None,
+    options: DataOptions,
+    network_options: NetworkOptions,
+    training: TrainingOptions,
+    *,
+    out: Path | None = None,
+    overwrite: bool = False,
+    command: str = "",
+) -> Job:
+    """Read the data, make the network, try one step of it, and only then make the run's folder.
+
+    Raises:
+        DataError, CellError, ArgumentError, RunError: something does not fit; nothing was written.
+    """
+    check_place(out, overwrite=overwrite)
+    training = replace(training, devices=processes.wanted(training.devices))
+    task = open_task(data, task_name, options, seed=training.seed)
+    network, every_parameter_used = _make_network(task, network_options, training)
+    config = Config(
+        data=_lasting_name(data, task.name),
+        task=task.name,
+        options=options,
+        network=network_options,
+        training=training,
+        fingerprint=fingerprint(data, task.name),
+        command=command,
+    )
+    run = None
+    if processes.is_first():
+        name = f"{data_name(data, task.name)}-{short_name(network_options.cell)}"
+        run = make_run(out, name, overwrite=overwrite)
+        run.write_config(config)
+        run.write_json(run.model, describe_model(network, task, network_options))
+    state = State(Clipping(training.clip))
+    return Job(run, config, task, network, state, None, every_parameter_used)
+
+
+def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None) -> Job:
+    """Go on with the run in a folder, from its last checkpoint.
+
+    Args:
+        folder: the run.
+        epochs: a new limit; None: the run's own. Nothing else can be changed, for the numbers would
+            be those of another run.
+        checkpoint_every: seconds; None: the run's own.
+
+    Raises:
+        RunError: the folder holds no run, its files are damaged or newer, or its data have changed.
+    """
+    run = Run.open(folder)
+    config = run.read_config()
+    config = replace(config, training=config.training.with_changes(epochs, checkpoint_every))
+    checkpoint = load_checkpoint(run.checkpoint)
+    _check_data(config)
+    task = open_task(config.data, config.task, config.options, seed=config.training.seed)
+    network, every_parameter_used = _make_network(task, config.network, config.training)
+    try:
+        state = State.from_checkpoint(checkpoint)
+        network.load_state_dict(checkpoint["weights"])
+    except (KeyError, TypeError, RuntimeError) as error:
+        raise RunError(f"{run.checkpoint} does not fit {run.config}: {error}") from error
+    own = run if processes.is_first() else None
+    concluded = run.evaluation.exists()
+    return Job(own, config, task, network, state, checkpoint, every_parameter_used, concluded)
+
+
+def _make_network(
+    task: Task, options: NetworkOptions, training: TrainingOptions
+) -> tuple[Network, bool]:
+    """The network with its initial weights, and whether a step reaches all of them."""
+    seed_generators(training.seed, 0)
+    network = Network(task.shape, options)
+    with explained_cell(options.cell):
+        return network, _try_step(network, task, training)
+
+
+def _try_step(network: Network, task: Task, training: TrainingOptions) -> bool:
+    """One step forward and back, thrown away: what cannot work should not begin."""
+    batch = task.batches("train", training.batch_size).batch(training.seed, 0, 0)
+    outputs, _ = network(batch)
+    total, _ = task.loss(outputs, batch)
+    total.backward()
+    reached = all(p.grad is not None for p in network.parameters() if p.requires_grad)
+    network.zero_grad(set_to_none=True)
+    return reached
+
+
+def _lasting_name(data: str | None, task: str) -> str:
+    """The data as any later process finds them, whatever folder it starts in."""
+    if data is not None and Path(data).exists():
+        return str(Path(data).resolve())
+    return data_name(data, task)
+
+
+def _check_data(config: Config) -> None:
+    now = fingerprint(config.data, config.task)
+    if now != config.fingerprint:
+        raise RunError(
+            f"the data in {config.data} have changed since the run began: expected "
+            f"{config.fingerprint}, found {now}. Put the old file back, or train to a new folder"
+        )

@@ -1,0 +1,69 @@
+"""Several processes that train one network: who am I, and what do all of us say."""
+
+import os
+from typing import Any, TypeVar
+
+import torch
+import torch.distributed as dist
+
+T = TypeVar("T")
+
+
+def rank() -> int:
+    """This process's number among all that train together; 0 writes the files.
+
+    Before the processes have met, the launcher's environment tells it: torchrun sets RANK, and
+    Lightning sets LOCAL_RANK for the processes that it starts beside the first one.
+    """
+    if dist.is_initialized():
+        return dist.get_rank()
+    return int(os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")))
+
+
+def world() -> int:
+    """How many processes train together."""
+    return dist.get_world_size() if dist.is_initialized() else 1
+
+
+def is_first() -> bool:
+    """Whether this is the process that writes and speaks."""
+    return rank() == 0
+
+
+def wanted(devices: int) -> int:
+    """How many processes will train together: as many as torchrun started, else `devices`."""
+    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else devices
+
+
+def nodes() -> int:
+    """Over how many machines they are spread."""
+    if not dist.is_torchelastic_launched():
+        return 1
+    return int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
+
+
+def total(values: list[float], device: torch.device) -> list[float]:
+    """The values of all processes, added up."""
+    if world() == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor)
+    return tensor.tolist()
+
+
+def gather(value: T) -> list[T]:
+    """The value of each process, by rank; every process must call."""
+    if world() == 1:
+        return [value]
+    values: list[Any] = [None] * world()
+    dist.all_gather_object(values, value)
+    return values
+
+
+def first_says(value: T) -> T:
+    """The first process's value, in all of them; every process must call."""
+    if world() == 1:
+        return value
+    values = [value]
+    dist.broadcast_object_list(values, src=0)
+    return values[0]
