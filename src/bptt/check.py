@@ -9,10 +9,11 @@ from torch.utils import _pytree as pytree
 
 from bptt.errors import ArgumentError, BackendError, CellError, StructureError
 from bptt.methods import Full
-from bptt.step import Leaves
+from bptt.step import Arguments, Leaves
 from bptt.structure import Structure, describe
 
 BACKENDS = ("auto", "reference")
+DIMENSIONS = {"inputs": 3, "state": 2}  # of a tensor of plain features
 
 
 def not_transformed() -> None:
@@ -145,30 +146,58 @@ def reset_state(given: Any, like: Any, batch: int) -> Leaves:
     return expanded
 
 
-def explain(error: RuntimeError, cell: Any, arguments: Any) -> None:
+def explain(error: Exception, cell: Any, given: Any, arguments: Arguments) -> None:
     """Say which argument a cell's own error comes from, where that can be told.
 
+    Args:
+        error: what the cell, or torch inside it, raised.
+        cell: the cell.
+        given: the state it was given.
+        arguments: the leaves of inputs and state.
+
     Raises:
+        StructureError: the state's structure is not that of the cell's own initial state.
         ArgumentError: sizes, dtype or device of inputs or state are not those of the cell.
     """
-    if not isinstance(cell, nn.Module) or isinstance(error, BackendError):
+    ours = isinstance(error, (ArgumentError, BackendError, CellError, StructureError))
+    if ours or not isinstance(cell, nn.Module):
         return
+    if hasattr(cell, "initial_state"):
+        _same_structure(given, cell.initial_state(arguments.initial[0].shape[0]), error)
+    _same_sizes("inputs", arguments.inputs, "input_size", cell, error)
+    _same_sizes("state", arguments.initial, "hidden_size", cell, error)
     parameter = next((p for p in cell.parameters() if p.is_floating_point()), None)
-    for name in ("inputs", "initial"):
-        argument = "state" if name == "initial" else name
-        for leaf in getattr(arguments, name):
-            if parameter is not None and leaf.is_floating_point():
-                _same_place(argument, leaf, parameter, error)
-            size = getattr(cell, "hidden_size" if argument == "state" else "input_size", None)
-            if isinstance(size, int) and leaf.dim() > 1 and leaf.shape[-1] != size:
-                raise ArgumentError(
-                    f"{argument}: expected {size} features, as the cell's "
-                    f"{'hidden_size' if argument == 'state' else 'input_size'} says, got shape "
-                    f"{tuple(leaf.shape)}."
-                ) from error
+    if parameter is not None:
+        for leaf in arguments.inputs:
+            _same_place("inputs", leaf, parameter, error)
+        for leaf in arguments.initial:
+            _same_place("state", leaf, parameter, error)
 
 
-def _same_place(argument: str, leaf: Tensor, parameter: Tensor, error: RuntimeError) -> None:
+def _same_structure(given: Any, own: Any, error: Exception) -> None:
+    if Structure(own).flatten(given) is None:
+        raise StructureError(
+            f"state: expected the structure of the cell's initial_state, {describe(own)}, got "
+            f"{describe(given)}."
+        ) from error
+
+
+def _same_sizes(
+    argument: str, leaves: Leaves, attribute: str, cell: nn.Module, error: Exception
+) -> None:
+    """`cell.input_size` and `cell.hidden_size` are names that torch.nn and the field agree on."""
+    size = getattr(cell, attribute, None)
+    for leaf in leaves:
+        if isinstance(size, int) and leaf.dim() == DIMENSIONS[argument] and leaf.shape[-1] != size:
+            raise ArgumentError(
+                f"{argument}: expected {size} features, as the cell's {attribute} says, got shape "
+                f"{tuple(leaf.shape)}."
+            ) from error
+
+
+def _same_place(argument: str, leaf: Tensor, parameter: Tensor, error: Exception) -> None:
+    if not leaf.is_floating_point():
+        return
     if leaf.device != parameter.device:
         raise ArgumentError(
             f"{argument}: expected it on {parameter.device} with the cell's parameters, got "

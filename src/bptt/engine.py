@@ -14,15 +14,7 @@ from bptt.backends.reference import Problem, Taken, Trajectory
 from bptt.draws import Draws
 from bptt.replica import Replica
 from bptt.schedule import Schedule
-from bptt.step import Leaves, Step, check_leaves
-
-
-class Arguments(NamedTuple):
-    """The tensors of one unroll, as leaves; `fresh` is empty where there are no resets."""
-
-    inputs: Leaves
-    initial: Leaves
-    fresh: Leaves
+from bptt.step import Arguments, Leaves, Step, check_leaves
 
 
 def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:

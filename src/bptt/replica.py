@@ -69,7 +69,8 @@ class Replica:
                 raise CellError(
                     f"{type(module).__name__}.forward changes the attribute {name!r} of its "
                     "module. A step is run again in the backward pass, so it may change nothing "
-                    "but what it returns: carry the value in the state, or set it in begin(batch_size)."
+                    "but what it returns: carry the value in the state, or set it in "
+                    "begin(batch_size)."
                 )
         for (_, leaf), version in zip(self._stand_ins.values(), self._versions, strict=True):
             if leaf._version != version:

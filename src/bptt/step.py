@@ -12,6 +12,14 @@ from bptt.structure import Structure, describe
 Leaves = list[Tensor]
 
 
+class Arguments(NamedTuple):
+    """The tensors of one unroll, as leaves; `fresh` is empty where there are no resets."""
+
+    inputs: Leaves
+    initial: Leaves
+    fresh: Leaves
+
+
 class Protocol(NamedTuple):
     """How a cell's result is read: found once, from its first step."""
 
@@ -26,7 +34,7 @@ class Step:
     Args:
         cell: any callable `cell(x_t, state)` that returns the state, or a pair of output and state.
         inputs: the structure of x_t.
-        state: the structure of the first state. Later ones come as the cell returned them.
+        state: the structure of the first state, in which the cell sees all later ones too.
         protocol: how to read the result, where that is known already.
     """
 

@@ -8,11 +8,10 @@ from torch import Tensor, nn
 from torch._subclasses import FakeTensorMode
 
 from bptt import check, engine
-from bptt.engine import Arguments
 from bptt.errors import CellError
 from bptt.methods import Full
 from bptt.schedule import Schedule
-from bptt.step import Leaves, Step
+from bptt.step import Arguments, Leaves, Step
 from bptt.structure import Structure
 
 
@@ -114,8 +113,8 @@ def _unroll(
         schedule = Schedule(steps, batch, lengths, reset, reverse)
         try:
             outputs, final = _run(step, schedule, arguments)
-        except RuntimeError as error:
-            check.explain(error, cell, arguments)
+        except (RuntimeError, TypeError, AttributeError, LookupError) as error:
+            check.explain(error, cell, state, arguments)
             raise
     protocol = step.protocol
     return protocol.outputs.unflatten(outputs), protocol.state.unflatten(final)

@@ -1,0 +1,744 @@
+"""`unroll` against sequences run alone, differentiated by autograd: every cell, every feature."""
+
+import copy
+import pickle
+import threading
+from typing import NamedTuple
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch import Tensor, nn
+from torch.nn.utils import parametrize
+
+import bptt
+from bptt.cells import Elman
+from bptt.testing import assert_close, check_cell, gradients, oracle
+
+pytestmark = pytest.mark.usefixtures("double")
+
+
+class Pair(NamedTuple):
+    h: Tensor
+    c: Tensor
+
+
+class Masked(nn.Module):
+    """A rate network by Dale's law: abs(W) * mask, a leak per unit, two leaves of state."""
+
+    def __init__(self, inputs: int, units: int) -> None:
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(units, units) / units**0.5)
+        self.Wx = nn.Parameter(torch.randn(inputs, units))
+        self.read = nn.Linear(units, 2)
+        self.leak = nn.Parameter(torch.rand(units))
+        self.register_buffer("mask", (torch.rand(units, units) < 0.7).to(self.W))
+
+    def initial_state(self, batch_size: int) -> Pair:
+        zeros = self.W.new_zeros(batch_size, len(self.leak))
+        return Pair(zeros, zeros + 0.5)
+
+    def forward(self, x, state):
+        drive = x @ self.Wx + state.h @ (self.W.abs() * self.mask)
+        c = state.c + self.leak * (drive - state.c)
+        h = torch.relu(c) + 0.1 * c
+        return {"rate": h, "read": self.read(h)}, [h, c]
+
+
+class Scaled(nn.Module):
+    def forward(self, weight):
+        return 0.5 * weight
+
+
+def parametrized():
+    cell = nn.GRUCell(3, 4)
+    parametrize.register_parametrization(cell, "weight_hh", Scaled())
+    return cell
+
+
+CELLS = {
+    "elman": lambda: Elman(3, 4),
+    "elman relu without bias": lambda: Elman(3, 4, torch.relu, bias=False),
+    "rnn cell": lambda: nn.RNNCell(3, 4),
+    "gru cell": lambda: nn.GRUCell(3, 4),
+    "lstm cell": lambda: nn.LSTMCell(3, 4),
+    "masked": lambda: Masked(3, 4),
+    "parametrized": parametrized,
+    "old weight norm": lambda: torch.nn.utils.weight_norm(nn.RNNCell(3, 4), "weight_hh"),
+}
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("name", CELLS)
+def test_cell_by_cell(name):
+    if name == "old weight norm":  # its weight is a computed attribute, which deepcopy refuses
+        check_loose(CELLS[name]())
+    else:
+        check_cell(CELLS[name](), 3)
+
+
+def check_loose(cell):
+    inputs, state = torch.randn(5, 3, 3), torch.randn(3, 4)
+    targets = list(cell.parameters())
+    assert_same(
+        gradients(lambda: bptt.unroll(cell, inputs, state), targets),
+        gradients(lambda: oracle(cell, inputs, state), targets),
+    )
+
+
+def assert_same(found, expected):
+    for a, b in zip(found[0] + found[1], expected[0] + expected[1], strict=True):
+        torch.testing.assert_close(a, b, rtol=1e-10, atol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.data())
+def test_any_mix_of_features(data):
+    torch.manual_seed(data.draw(st.integers(0, 99)))
+    steps, batch = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 4))
+    cell = Masked(2, 3)
+    inputs = torch.randn(steps, batch, 2, requires_grad=True)
+    state = Pair(torch.randn(batch, 3, requires_grad=True), torch.randn(batch, 3))
+    fresh = (torch.randn(3, requires_grad=True), torch.randn(batch, 1, requires_grad=True))
+    given_ = {"reverse": data.draw(st.booleans())}
+    rest = None
+    if data.draw(st.booleans()):
+        lengths = data.draw(st.lists(st.integers(0, steps), min_size=batch, max_size=batch))
+        if not any(lengths):
+            lengths[0] = 1
+        given_["lengths"] = lengths
+        rest = torch.arange(steps)[:, None] >= torch.tensor(lengths)
+    if data.draw(st.booleans()):
+        given_ |= {"reset": torch.rand(steps, batch) < 0.4, "reset_state": fresh}
+    targets = [inputs, state.h, *fresh, *cell.parameters()]
+
+    def padded():
+        return inputs if rest is None else torch.where(rest[..., None], torch.nan, inputs)
+
+    found = gradients(lambda: bptt.unroll(cell, padded(), state, **given_), targets)
+    expected = gradients(lambda: oracle(cell, padded(), state, **given_), targets)
+    for kind, ours, right in zip(("values", "gradients"), found, expected, strict=True):
+        for a, b in zip(ours, right, strict=True):
+            assert_close(a, b, kind, str(given_))
+
+
+def test_a_derivative_wrong_by_a_thousandth_is_caught():
+    class Wrong(torch.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x)
+            return x.tanh()
+
+        @staticmethod
+        def backward(ctx, gradient):
+            (x,) = ctx.saved_tensors
+            return gradient * (1 - x.tanh() ** 2) * 1.001
+
+    with pytest.raises(AssertionError, match="gradient to"):
+        check_cell(Elman(3, 4, Wrong.apply), 3)
+
+
+def test_truth_is_checked_against_values_too(monkeypatch):
+    cell = Elman(3, 4)
+    wrong = copy.deepcopy(cell)
+    with torch.no_grad():
+        wrong.Ws += 1e-3
+    monkeypatch.setattr("bptt.testing.oracle", lambda _, *a, **k: oracle(wrong.double(), *a, **k))
+    with pytest.raises(AssertionError, match="outputs and state"):
+        check_cell(cell, 3)
+
+
+# What a step reaches otherwise than by argument.
+
+W_GLOBAL = torch.tensor([[0.5, 0.1], [-0.2, 0.3]], dtype=torch.float64, requires_grad=True)
+
+
+def global_cell(x, s):
+    return torch.tanh(x + s @ W_GLOBAL)
+
+
+def test_closures_globals_and_non_leaves_get_their_gradient():
+    x, s = torch.randn(4, 3, 2), torch.randn(3, 2)
+    W = torch.randn(2, 2, dtype=torch.float64, requires_grad=True)
+
+    def run(unrolled):
+        scaled = W * 2  # not a leaf
+
+        class Holder:
+            weight = None
+
+        holder = Holder()
+        holder.weight = W.t()
+
+        def cell(x, s, bias=scaled[0]):
+            return torch.tanh(global_cell(x, s) + s @ scaled + s @ holder.weight + bias)
+
+        run = bptt.unroll if unrolled else oracle
+        return gradients(lambda: run(cell, x, s), [W, W_GLOBAL])
+
+    assert_same(run(True), run(False))
+
+
+def test_a_tensor_that_cannot_be_found_is_an_error():
+    hidden = {"a": [{"deep": object()}]}
+    W = torch.randn(2, 2, requires_grad=True) * 1
+
+    class Deep:
+        pass
+
+    outer, inner = Deep(), Deep()
+    outer.inner, inner.weight = inner, W
+    assert hidden
+
+    with pytest.raises(TypeError, match="computed before it"):
+        bptt.unroll(
+            lambda x, s: torch.tanh(x + s @ outer.inner.weight),
+            torch.ones(3, 1, 2),
+            torch.ones(1, 2),
+        )
+
+
+def test_a_leaf_in_a_place_that_is_not_searched_still_gets_its_gradient():
+    class Deep:
+        pass
+
+    outer, inner = Deep(), Deep()
+    outer.inner, inner.weight = inner, torch.randn(2, 2, requires_grad=True)
+
+    def cell(x, s):
+        return torch.tanh(x + s @ outer.inner.weight)
+
+    x, s = torch.randn(3, 1, 2), torch.ones(1, 2)
+    assert_same(
+        gradients(lambda: bptt.unroll(cell, x, s), [inner.weight]),
+        gradients(lambda: oracle(cell, x, s), [inner.weight]),
+    )
+
+
+def test_the_cell_is_as_it_was_at_the_call():
+    cell = nn.Sequential()
+    cell.linear, cell.alpha, cell.scale = nn.Linear(4, 2), 0.5, torch.ones(2, requires_grad=True)
+    cell.drop = nn.Dropout(0.5)
+
+    def step(x, s):
+        return torch.tanh(
+            cell.alpha * cell.linear(torch.cat([x, s], 1)) + cell.drop(s) * cell.scale
+        )
+
+    x, s = torch.randn(6, 3, 2), torch.zeros(3, 2)
+    scale = cell.scale
+    torch.manual_seed(1)
+    expected = gradients(lambda: bptt.unroll(step, x, s), [*cell.parameters(), scale])
+    torch.manual_seed(1)
+    outputs, final = bptt.unroll(step, x, s)
+    cell.eval()
+    cell.alpha, cell.scale = 7.0, torch.zeros(2)
+    found = gradients(lambda: (outputs, final), [*cell.parameters(), scale])
+    assert_same(found, expected)
+
+
+def test_hooks_on_a_weight_run_once():
+    cell, calls = Elman(2, 3), []
+    cell.Ws.register_hook(lambda g: calls.append(1) or 2 * g)
+    x = torch.randn(5, 2, 2)
+    outputs, _ = bptt.unroll(cell, x)
+    outputs.sum().backward()
+    doubled = cell.Ws.grad.clone()
+    cell.Ws._backward_hooks.clear()
+    cell.Ws.grad = None
+    bptt.unroll(cell, x)[0].sum().backward()
+    torch.testing.assert_close(doubled, 2 * cell.Ws.grad)
+    assert len(calls) == 1
+
+
+@pytest.mark.parametrize("kind", ["attribute", "buffer"])
+def test_a_step_that_changes_its_module_is_refused(kind):
+    class Counts(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.steps = 0
+            self.norm = nn.BatchNorm1d(2, affine=False)
+
+        def forward(self, x, s):
+            if kind == "attribute":
+                self.steps += 1
+                return x + s
+            return self.norm(x + s)
+
+    with pytest.raises(TypeError, match="'steps'" if kind == "attribute" else "in place"):
+        bptt.unroll(Counts(), torch.ones(3, 2, 2), torch.zeros(2, 2, requires_grad=True))
+
+
+# Losses and gradients.
+
+
+def test_loss_at_one_time_at_some_and_through_the_final_state():
+    cell, x = Elman(2, 3), torch.randn(6, 2, 2, requires_grad=True)
+    weights = [x, *cell.parameters()]
+    losses = [
+        lambda y, s: y[3].sum(),
+        lambda y, s: y[[1, 4]].square().sum(),
+        lambda y, s: s.square().sum(),
+        lambda y, s: y.sum() + s.sum(),
+    ]
+    for loss in losses:
+        expected = torch.autograd.grad(loss(*oracle(cell, x, S)), weights)
+        found = torch.autograd.grad(loss(*bptt.unroll(cell, x)), weights)
+        for a, b in zip(found, expected, strict=True):
+            torch.testing.assert_close(a, b)
+    before = torch.autograd.grad(bptt.unroll(cell, x)[0][3].sum(), x)[0]
+    assert (before[4:] == 0).all()
+    assert (before[:4] != 0).all()
+
+
+def test_second_backward_needs_retain_graph_and_a_changed_weight_is_noticed():
+    cell, x = Elman(2, 3), torch.randn(4, 2, 2)
+    loss = bptt.unroll(cell, x)[0].sum()
+    loss.backward(retain_graph=True)
+    once = cell.Ws.grad.clone()
+    loss.backward()
+    torch.testing.assert_close(cell.Ws.grad, 2 * once)
+    with pytest.raises(RuntimeError, match="second time"):
+        loss.backward()
+    loss = bptt.unroll(cell, x)[0].sum()
+    with torch.no_grad():
+        cell.Ws.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace operation"):
+        loss.backward()
+
+
+@pytest.mark.parametrize("name", ["elman", "lstm cell", "masked"])
+def test_double_backward(name):
+    cell = CELLS[name]()
+    x = torch.randn(4, 2, 3, requires_grad=True)
+    reset = torch.tensor([[False, True], [True, False], [False, False], [False, True]])
+
+    def penalty(run):
+        state = (
+            cell.initial_state(2) if hasattr(cell, "initial_state") else (torch.zeros(2, 4),) * 2
+        )
+        if name == "lstm cell":
+            fresh = state
+            y, s = run(cell, x, state, reset=reset, reset_state=fresh, lengths=[4, 2])
+        else:
+            y, s = run(cell, x, state, reset=reset, lengths=[4, 2])
+        leaves = [y] if isinstance(y, Tensor) else list(y.values())
+        loss = sum(
+            leaf.square().sum() for leaf in [*leaves, *(s if isinstance(s, (list, tuple)) else [s])]
+        )
+        first = torch.autograd.grad(loss, [x, *cell.parameters()], create_graph=True)
+        return torch.autograd.grad(sum(g.square().sum() for g in first), [x, *cell.parameters()])
+
+    for a, b in zip(penalty(bptt.unroll), penalty(oracle), strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_gradgradcheck():
+    cell = Elman(2, 2)
+
+    def run(x, s, *weights):
+        return bptt.unroll(lambda x, s: torch.tanh(x @ weights[0] + s @ weights[1]), x, s)
+
+    arguments = [torch.randn(3, 2, 2), torch.randn(2, 2), cell.Wx.detach(), cell.Ws.detach()]
+    arguments = [a.clone().requires_grad_() for a in arguments]
+    assert torch.autograd.gradcheck(run, arguments)
+    assert torch.autograd.gradgradcheck(run, arguments)
+
+
+def test_integer_state_is_carried_without_an_adjoint():
+    def cell(x, state):
+        s, count = state
+        return s * 0.9 + x * (count % 2)[:, None], (torch.tanh(s + x), count + 1)
+
+    x = torch.randn(5, 2, 3, requires_grad=True)
+    state = (torch.zeros(2, 3), torch.zeros(2, dtype=torch.int64))
+    _, final = bptt.unroll(cell, x, state)
+    assert final[1].tolist() == [5, 5]
+    assert_same(
+        gradients(lambda: bptt.unroll(cell, x, state), [x]),
+        gradients(lambda: oracle(cell, x, state), [x]),
+    )
+
+
+# Random draws.
+
+
+class Noisy(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(3, 3))
+        self.drop = nn.Dropout(0.4)
+
+    def forward(self, x, s):
+        noise = torch.randn_like(s) + torch.rand(s.shape) + torch.normal(torch.zeros_like(s), 0.1)
+        pick = torch.multinomial(torch.softmax(s, 1), 1) + torch.randint(0, 3, (len(s), 1))
+        spikes = torch.bernoulli(torch.sigmoid(s))
+        return torch.tanh(self.drop(x) + s @ self.W + 0.1 * noise + 0.01 * pick + spikes)
+
+
+def test_draws_differ_from_step_to_step_and_repeat_by_seed():
+    def record(x, s):
+        return torch.rand(s.shape), s
+
+    def draw(seed):
+        torch.manual_seed(seed)
+        return bptt.unroll(record, torch.zeros(150, 2, 1), torch.zeros(2, 1))[0]
+
+    draws = draw(0)
+    assert draws.unique().numel() == draws.numel()
+    assert (draw(0) == draws).all()
+    assert (draw(1) != draws).all()
+
+
+def test_gradient_with_noise_is_that_of_the_numbers_drawn():
+    cell, x = Noisy(), torch.randn(70, 2, 3)
+    origin = cell.W.detach().clone()
+
+    def loss():
+        torch.manual_seed(3)
+        return bptt.unroll(cell, x, S)[0][-5:].sum()
+
+    (found,) = torch.autograd.grad(loss(), [cell.W])
+    direction = torch.randn(3, 3)
+    values = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            cell.W.copy_(origin + sign * 1e-7 * direction)
+        values.append(loss().detach())
+    torch.testing.assert_close(
+        (found * direction).sum(), (values[0] - values[1]) / 2e-7, rtol=1e-4, atol=1e-6
+    )
+
+
+def test_double_backward_sees_the_same_draws():
+    cell, x = Noisy(), torch.randn(4, 2, 3)
+    torch.manual_seed(5)
+    loss = bptt.unroll(cell, x, S)[0].sum()
+    (plain,) = torch.autograd.grad(loss, [cell.W], retain_graph=True)
+    (graph,) = torch.autograd.grad(loss, [cell.W], create_graph=True)
+    torch.testing.assert_close(plain, graph)
+    assert graph.requires_grad
+
+
+def test_a_step_without_draws_leaves_the_generator_alone():
+    cell, x = Elman(2, 3), torch.randn(3, 1, 2)
+    before = torch.get_rng_state()
+    bptt.unroll(cell, x)[0].sum().backward()
+    assert torch.equal(before, torch.get_rng_state())
+
+
+def test_a_draw_that_begins_late_is_drawn_right():
+    W = torch.randn(2, 2, requires_grad=True)
+
+    def cell(x, state):
+        s, count = state
+        noise = torch.rand_like(s) if count.max() > 2 else 0
+        s = torch.tanh(x + s @ W + noise)
+        return s, (s, count + 1)
+
+    def run():
+        torch.manual_seed(0)
+        return bptt.unroll(
+            cell, torch.ones(6, 1, 2), (torch.zeros(1, 2), torch.zeros(1, dtype=int))
+        )
+
+    values, (found,) = gradients(run, [W])
+    again, _ = gradients(run, [W])
+    assert torch.equal(values[0], again[0])
+    direction, step = torch.randn(2, 2), 1e-6
+    sides = []
+    for sign in (1, -1):
+        with torch.no_grad():
+            W.add_(sign * step * direction)
+        sides.append(bptt.testing._random_sum(run()).detach())
+        with torch.no_grad():
+            W.sub_(sign * step * direction)
+    torch.testing.assert_close(
+        (found * direction).sum(), (sides[0] - sides[1]) / (2 * step), rtol=1e-5, atol=1e-6
+    )
+
+
+# Edges.
+
+
+@pytest.mark.parametrize(("steps", "batch"), [(0, 2), (3, 0), (1, 1), (0, 0)])
+def test_empty_sequences_and_batches(steps, batch):
+    cell = Masked(3, 4)
+    x = torch.randn(steps, batch, 3, requires_grad=True)
+    state = cell.initial_state(batch)
+    outputs, final = bptt.unroll(cell, x, state)
+    assert outputs["read"].shape == (steps, batch, 2)
+    assert final[0].shape == (batch, 4)
+
+
+def test_all_lengths_zero():
+    x = torch.full((3, 2, 2), torch.nan, requires_grad=True)
+    s = torch.randn(2, 3, requires_grad=True)
+    outputs, final = bptt.unroll(Elman(2, 3), x, s, lengths=[0, 0])
+    assert (outputs == 0).all()
+    assert torch.equal(final, s)
+    (gradient,) = torch.autograd.grad(final.sum(), [s])
+    assert (gradient == 1).all()
+
+
+def test_no_gradient_needed_keeps_nothing():
+    cell = Elman(2, 3)
+    with torch.no_grad():
+        outputs, state = bptt.unroll(cell, torch.randn(4, 2, 2))
+    assert not outputs.requires_grad
+    assert not state.requires_grad
+    outputs, _ = bptt.unroll(cell.requires_grad_(False), torch.randn(4, 2, 2))
+    assert not outputs.requires_grad
+
+
+def test_non_contiguous_inputs_and_a_returned_output_written_into():
+    cell, x = Elman(2, 3), torch.randn(3, 5, 2).transpose(0, 1)
+    outputs, _ = bptt.unroll(cell, x)
+    torch.testing.assert_close(outputs, bptt.unroll(cell, x.contiguous())[0])
+    outputs.sum().backward()
+    loss = bptt.unroll(cell, x)[0]
+    (loss * 1).sum()
+    loss.add_(1)
+    with pytest.raises(RuntimeError, match="modified by an inplace"):
+        loss.sum().backward()
+
+
+def test_begin_is_told_the_batch():
+    class Masking(nn.Module):
+        def begin(self, batch_size):
+            self.mask = torch.bernoulli(torch.full((batch_size, 3), 0.5))
+
+        def initial_state(self, batch_size):
+            return torch.zeros(batch_size, 3)
+
+        def forward(self, x, s):
+            return (x + s) * self.mask
+
+    cell, x = Masking(), torch.ones(4, 5, 3, requires_grad=True)
+    first, _ = bptt.unroll(cell, x)
+    second, _ = bptt.unroll(cell, x)
+    assert not torch.equal(first, second)
+    (gradient,) = torch.autograd.grad(
+        first.sum(), [x]
+    )  # by the first call's mask, not the second's
+    assert torch.equal(gradient != 0, (first != 0))
+
+
+def test_a_learnt_initial_state_is_what_resets_start_from():
+    class Learnt(Elman):
+        def __init__(self):
+            super().__init__(2, 3)
+            self.start = nn.Parameter(torch.randn(3))
+
+        def initial_state(self, batch_size):
+            return self.start.expand(batch_size, 3)
+
+    check_cell(Learnt(), 2)
+
+
+# Manners.
+
+
+def test_autocast_is_off_inside():
+    cell, x = nn.GRUCell(3, 4).float(), torch.randn(3, 2, 3, dtype=torch.float32)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        outputs, _ = bptt.unroll(cell, x.bfloat16())
+        outputs.sum().backward()
+    assert outputs.dtype == torch.float32
+    assert cell.weight_hh.grad.dtype == torch.float32
+    torch.testing.assert_close(outputs, bptt.unroll(cell, x.bfloat16().float())[0])
+
+
+def test_torch_compile_breaks_once_and_agrees():
+    from torch._dynamo.testing import CompileCounter
+
+    cell, counter = Elman(2, 3), CompileCounter()
+    x = torch.randn(4, 2, 2)
+
+    def model(x):
+        y, _ = bptt.unroll(cell, x * 2)
+        return (y + 1).square().sum()
+
+    compiled = torch.compile(model, backend=counter)
+    torch.testing.assert_close(compiled(x), model(x))
+    assert counter.frame_count == 2  # before the unroll and after it; nothing of the loop
+    compiled(x).backward()
+    explained = torch._dynamo.explain(model)(x)
+    assert explained.graph_break_count == 1
+
+
+@pytest.mark.parametrize("transform", ["grad", "vmap"])
+def test_torch_func_is_refused_with_a_way_out(transform):
+    cell = Elman(2, 3)
+
+    def loss(x):
+        return bptt.unroll(cell, x)[0].sum()
+
+    call = torch.func.grad(loss) if transform == "grad" else torch.func.vmap(loss)
+    with pytest.raises(RuntimeError, match=r"torch\.autograd\.grad"):
+        call(torch.randn(2, 3, 1, 2))
+
+
+def test_functional_call_gives_gradient_to_the_tensors_it_swaps_in():
+    class Model(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.cell = Elman(2, 3)
+
+        def forward(self, x):
+            return bptt.unroll(self.cell, x)[0].sum()
+
+    model, x = Model(), torch.randn(3, 1, 2)
+    swapped = {name: (2 * p).detach().requires_grad_() for name, p in model.named_parameters()}
+    loss = torch.func.functional_call(model, swapped, (x,))
+    found = torch.autograd.grad(loss, list(swapped.values()))
+    assert all(gradient.abs().sum() > 0 for gradient in found)
+
+
+def test_cells_copy_and_pickle_after_use():
+    cell = Masked(3, 4)
+    x = torch.randn(3, 2, 3)
+    expected = bptt.unroll(cell, x)[0]["read"]
+    for twin in (copy.deepcopy(cell), pickle.loads(pickle.dumps(cell))):
+        torch.testing.assert_close(bptt.unroll(twin, x)[0]["read"], expected)
+
+
+def test_two_threads_at_once():
+    cell = Masked(3, 4)
+    inputs = [torch.randn(20, 2, 3) for _ in range(2)]
+
+    def work(x, into):
+        outputs, _ = bptt.unroll(cell, x)
+        into.append(torch.autograd.grad(outputs["read"].sum(), list(cell.parameters())))
+
+    expected: list = []
+    for x in inputs:
+        work(x, expected)
+    results = [[], []]
+    threads = [threading.Thread(target=work, args=a) for a in zip(inputs, results, strict=True)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    for found, right in zip(results, expected, strict=True):
+        for a, b in zip(found[0], right, strict=True):
+            torch.testing.assert_close(a, b, rtol=0, atol=0)
+
+
+def test_parametrizations_cached_around_an_unroll():
+    cell, x = parametrized(), torch.randn(4, 2, 3)
+    expected = gradients(lambda: bptt.unroll(cell, x), list(cell.parameters()))
+    with parametrize.cached():
+        found = gradients(lambda: bptt.unroll(cell, x), list(cell.parameters()))
+        again = gradients(lambda: bptt.unroll(cell, x), list(cell.parameters()))
+    assert_same(found, expected)
+    assert_same(again, expected)
+
+
+# Bad input.
+
+X = torch.zeros(4, 2, 3, dtype=torch.float64)
+S = X[0]
+WRONG = {
+    "inputs not a tensor": (TypeError, "inputs: expected", lambda c: bptt.unroll(c, [1.0, 2.0])),
+    "inputs of rank 1": (
+        ValueError,
+        "time and batch first",
+        lambda c: bptt.unroll(c, torch.zeros(4)),
+    ),
+    "leaves of two lengths": (
+        ValueError,
+        "alike in every leaf",
+        lambda c: bptt.unroll(c, (X, torch.zeros(5, 2, 3))),
+    ),
+    "features": (
+        ValueError,
+        "inputs: expected 3 features",
+        lambda c: bptt.unroll(c, torch.zeros(4, 2, 5).to(X)),
+    ),
+    "dtype": (ValueError, "inputs: expected float64", lambda c: bptt.unroll(c, X.float())),
+    "state's batch": (
+        ValueError,
+        "state: expected a row",
+        lambda c: bptt.unroll(c, X, torch.zeros(3, 4).to(X)),
+    ),
+    "state's size": (
+        ValueError,
+        "state: expected 4 features",
+        lambda c: bptt.unroll(c, X, torch.zeros(2, 5).to(X)),
+    ),
+    "state's structure": (
+        TypeError,
+        "state: ",
+        lambda c: bptt.unroll(c, X, {"h": torch.zeros(2, 4)}),
+    ),
+    "length too long": (
+        ValueError,
+        "0 to T = 4, got 5",
+        lambda c: bptt.unroll(c, X, lengths=[5, 1]),
+    ),
+    "length negative": (
+        ValueError,
+        "got -1 for sequence 1",
+        lambda c: bptt.unroll(c, X, lengths=[1, -1]),
+    ),
+    "lengths of another batch": (
+        ValueError,
+        "lengths: expected",
+        lambda c: bptt.unroll(c, X, lengths=[1]),
+    ),
+    "lengths not integers": (
+        TypeError,
+        "integers",
+        lambda c: bptt.unroll(c, X, lengths=[1.0, 2.0]),
+    ),
+    "reset not bool": (
+        TypeError,
+        "reset: expected a bool",
+        lambda c: bptt.unroll(c, X, reset=torch.zeros(4, 2)),
+    ),
+    "reset's shape": (
+        ValueError,
+        "reset: expected shape",
+        lambda c: bptt.unroll(c, X, reset=torch.zeros(2, 4, dtype=torch.bool)),
+    ),
+    "reset state": (
+        ValueError,
+        "reset_state: expected leaves that broadcast",
+        lambda c: bptt.unroll(
+            c, X, reset=torch.ones(4, 2, dtype=torch.bool), reset_state=torch.zeros(5)
+        ),
+    ),
+    "backend": (
+        RuntimeError,
+        "backend: this version has",
+        lambda c: bptt.unroll(c, X, backend="cpu"),
+    ),
+    "method": (TypeError, "method: expected", lambda c: bptt.unroll(c, X, method="full")),
+    "cell": (TypeError, "cell: expected", lambda c: bptt.unroll("gru", X)),
+    "no initial state": (TypeError, "def initial_state", lambda c: bptt.unroll(lambda x, s: s, X)),
+    "state grows": (
+        TypeError,
+        "changed its state",
+        lambda c: bptt.unroll(lambda x, s: torch.cat([s, x], 1), X, S),
+    ),
+    "state changes dtype": (
+        TypeError,
+        "changed its state",
+        lambda c: bptt.unroll(lambda x, s: (s + x).float(), X, S),
+    ),
+    "no state returned": (TypeError, "next state", lambda c: bptt.unroll(lambda x, s: None, X, S)),
+    "output without rows": (
+        TypeError,
+        "a row for each of the 2",
+        lambda c: bptt.unroll(lambda x, s: (s.sum(), s), X, S),
+    ),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_bad_input(name):
+    kind, message, call = WRONG[name]
+    with pytest.raises(kind, match=message):
+        call(Elman(3, 4))
