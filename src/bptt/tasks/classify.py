@@ -1,10 +1,27 @@
 """Classify: a label for each sequence, read after its last step."""
 
+from dataclasses import asdict, replace
 from pathlib import Path
+from typing import Any, Self
 
+import numpy as np
 import polars as pl
+import torch
+from torch import Tensor
+from torch.nn import functional
 
-from bptt.tasks.task import Forward, Task
+from bptt.errors import DataError
+from bptt.tasks.labelled import (
+    ClassLearnt,
+    LabelledData,
+    learn_classes,
+    read_any,
+    read_to_train,
+)
+from bptt.tasks.options import DataOptions
+from bptt.tasks.scores import class_metrics, confusion
+from bptt.tasks.sequences import PARTS, SequenceBatches, assign_parts, read_sequences
+from bptt.tasks.task import Batch, Evaluation, Forward, NetworkShape, Part, Task
 
 
 class Classify(Task):
@@ -12,9 +29,145 @@ class Classify(Task):
 
     name = "classify"
 
+    def __init__(self, learnt: ClassLearnt, data: LabelledData | None = None) -> None:
+        self.learnt = learnt
+        self._data = data
+
+    @classmethod
+    def open(cls, path: str | Path, options: DataOptions, seed: int = 0) -> Self:
+        """Read a long table or an archive, split its sequences and learn from those to train on.
+
+        Raises:
+            DataError: the file cannot be trained on as it is.
+        """
+        table, columns = read_to_train(Path(path), options)
+        missing = options.missing or "error"
+        sequences = read_sequences(table, columns, missing)
+        parts = assign_parts(sequences, seed, table.source)
+        learnt = learn_classes(sequences, parts, columns, missing, table.source)
+        return cls(learnt, LabelledData.read(sequences, parts, learnt, table.source))
+
+    def load(self, path: str | Path) -> Self:
+        """This task over new labelled sequences, all of them its "test" part.
+
+        Raises:
+            DataError: columns are missing, or a label that did not occur in training.
+        """
+        return self._bind(path, labelled=True)
+
+    def _bind(self, path: str | Path, *, labelled: bool) -> Self:
+        table = read_any(Path(path))
+        columns = replace(self.learnt.columns, split=None)
+        wanted = [columns.group, *columns.numeric, *columns.words]
+        wanted += [columns.label] if labelled else []
+        wanted += [columns.time] if columns.time else []
+        for name in wanted:
+            table.need(name, "which the model was trained with")
+        sequences = read_sequences(table, columns, self.learnt.missing, labelled=labelled)
+        parts = np.full(len(sequences), "test")
+        return type(self)(
+            self.learnt, LabelledData.read(sequences, parts, self.learnt, table.source)
+        )
+
+    @property
+    def data(self) -> LabelledData:
+        """The data; DataError where the task was restored without any."""
+        if self._data is None:
+            raise DataError("This model was restored without data. Give it some with load(path).")
+        return self._data
+
+    @property
+    def shape(self) -> NetworkShape:
+        """Inputs: all columns but group, label, time and split. Outputs: one for each class."""
+        return NetworkShape(
+            numeric=len(self.learnt.columns.numeric),
+            categories=tuple(code.size for code in self.learnt.codes),
+            outputs=len(self.learnt.classes),
+            read="last step",
+        )
+
+    def batches(self, part: Part, batch_size: int) -> SequenceBatches:
+        """Whole sequences, padded; in a new order each epoch (train) or in the file's."""
+        members = np.flatnonzero(self.data.parts == part)
+        return SequenceBatches(self.data, members, batch_size, shuffle=part == "train")
+
+    def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
+        """Summed cross-entropy (nats) and the number of sequences."""
+        return functional.cross_entropy(outputs, batch.targets, reduction="sum"), len(batch.targets)
+
+    def evaluate(self, forward: Forward, part: Part, batch_size: int) -> Evaluation:
+        """Accuracy and macro-F1, beside those of always the commonest class in training."""
+        classes = len(self.learnt.classes)
+        scores, truth = self._scores(forward, part, batch_size)
+        common = torch.full_like(truth, self.learnt.common)
+        table = confusion(truth, scores.argmax(1), classes)
+        naive = confusion(truth, common, classes)
+        return Evaluation(
+            part=part,
+            headline="accuracy",
+            lower_is_better=False,
+            metrics=class_metrics(table),
+            baselines={"majority class": class_metrics(naive)},
+            details={"labels": list(self.learnt.classes), "confusion": table.tolist()},
+        )
+
+    def _scores(self, forward: Forward, part: Part, batch_size: int) -> tuple[Tensor, Tensor]:
+        """(M, K) outputs for the sequences of a part, in the file's order, and (M,) their codes."""
+        members = np.flatnonzero(self.data.parts == part)
+        batches = SequenceBatches(self.data, members, batch_size, shuffle=False)
+        found = []
+        for start in range(0, len(members), batch_size):
+            batch = batches.take(members[start : start + batch_size])
+            with torch.no_grad():
+                outputs, _ = forward(batch, None)
+            found.append((outputs.detach().cpu().double(), batch.targets))
+        scores, truth = (torch.cat(column) for column in zip(*found, strict=True))
+        return scores, truth
+
     def predict(self, forward: Forward, path: str | Path, batch_size: int = 256) -> pl.DataFrame:
         """The label of each sequence in a file, with the probability of each label.
 
-        Returns one row per sequence: the group column, `label`, and `p[<label>]` for each label.
+        Returns:
+            One row per sequence: the group column, `label`, and `p[<label>]` for each label.
+
+        Raises:
+            DataError: columns are missing; a label column is not needed.
         """
-        raise NotImplementedError
+        bound = self._bind(path, labelled=False)
+        scores, _ = bound._scores(forward, "test", batch_size)
+        shares = scores.softmax(1).numpy()
+        classes = self.learnt.classes
+        return pl.DataFrame(
+            {
+                self.learnt.columns.group: bound.data.sequences.names,
+                "label": [classes[i] for i in shares.argmax(1)],
+                **{f"p[{name}]": shares[:, i] for i, name in enumerate(classes)},
+            }
+        )
+
+    def summary(self) -> dict[str, Any]:
+        """What the data are, how they were split, and what was learnt from the training part."""
+        data, learnt = self.data, self.learnt
+        lengths = np.diff(data.sequences.bounds)
+        labels = data.sequences.labels.value_counts(sort=True)
+        return {
+            "task": self.name,
+            "data": data.source,
+            "sequences": len(data.sequences),
+            "rows": int(lengths.sum()),
+            "lengths": {"shortest": int(lengths.min()), "longest": int(lengths.max())},
+            "columns": asdict(learnt.columns),
+            "classes": dict(labels.iter_rows()),
+            "split": {part: int((data.parts == part).sum()) for part in PARTS},
+            "missing": learnt.missing,
+            "normalisation": learnt.normalisation(),
+        }
+
+    def describe(self) -> dict[str, Any]:
+        """All that was learnt; goes into model.json."""
+        return {"task": self.name, **self.learnt.describe()}
+
+    @classmethod
+    def restore(cls, description: dict[str, Any]) -> Self:
+        """The task of a trained model, without data."""
+        return cls(ClassLearnt.restore(description))

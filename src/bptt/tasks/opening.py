@@ -1,10 +1,33 @@
 """From what the user typed to a task: a path or a shipped data set's name, and what it is for."""
 
+import difflib
+import hashlib
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from bptt.errors import DataError
+from bptt.tasks.archive import pair_of
+from bptt.tasks.classify import Classify
+from bptt.tasks.forecast import Forecast
 from bptt.tasks.options import DataOptions
+from bptt.tasks.shipped import datasets
+from bptt.tasks.table import TABLES, check_file
 from bptt.tasks.task import Task
+from bptt.tasks.text import Text
+
+TASKS: dict[str, type[Task]] = {task.name: task for task in (Forecast, Classify, Text)}
+FILES = {"forecast": TABLES, "classify": (*TABLES, ".ts")}  # a text may have any name
+
+
+@dataclass(frozen=True)
+class Source:
+    """A data file, and what is known of it before it is read."""
+
+    name: str
+    path: Path
+    task: str | None
+    options: DataOptions
 
 
 def open_task(
@@ -27,18 +50,89 @@ def open_task(
 
     Raises:
         DataError: the data cannot be trained on as they are.
+
+    >>> open_task("sunspots").summary()["split"]
+    {'train': 216, 'validation': 46, 'test': 47}
     """
-    raise NotImplementedError
+    given = options or DataOptions()
+    source = find_source(data, task)
+    kind = source.task or task or _task_of(source.path, given)
+    _check_task(source, task, kind)
+    given.check_used(kind)
+    check_file(source.path)
+    merged = given.over(source.options)
+    if kind == "classify":
+        return Classify.open(source.path, merged, seed)
+    return (Forecast if kind == "forecast" else Text).open(source.path, merged)
+
+
+def find_source(data: str | Path | None, task: str | None) -> Source:
+    """The file that is meant: a path, or else a shipped data set by its name.
+
+    Raises:
+        DataError: there is neither.
+    """
+    if task is not None and task not in TASKS:
+        raise DataError(f"--task must be one of {', '.join(TASKS)}; got {task!r}.")
+    shipped = {d.name: d for d in datasets()}
+    if data is None:
+        data = next(d.name for d in shipped.values() if task in (None, d.task))
+    path = Path(data)
+    found = shipped.get(str(data))
+    if found and not path.is_file():
+        return Source(found.name, found.file, found.task, found.options)
+    if not path.exists() and not path.suffix and path.name == str(data):
+        near = difflib.get_close_matches(path.name, shipped, n=1)
+        hint = f" Did you mean {near[0]!r}?" if near else ""
+        raise DataError(
+            f"There is neither a file nor a shipped data set {str(data)!r}.{hint} "
+            f"Shipped are {', '.join(shipped)}."
+        )
+    return Source(path.stem, path, None, DataOptions())
+
+
+def _task_of(path: Path, options: DataOptions) -> str:
+    suffix = path.suffix.lower()
+    if suffix in TABLES:
+        return "classify" if options.label is not None else "forecast"
+    tasks = {".txt": "text", ".ts": "classify"}
+    if suffix not in tasks:
+        check_file(path)
+        raise DataError(
+            f"{path}: expected a table ({', '.join(TABLES)}), an archive (.ts) or a text (.txt); "
+            f"got {suffix or 'no suffix'}. To read any file as a text, add --task text."
+        )
+    return tasks[suffix]
+
+
+def _check_task(source: Source, asked: str | None, kind: str) -> None:
+    """Raise DataError where a shipped data set or a file's type is for another task."""
+    if asked is not None and kind != asked:
+        raise DataError(f"{source.name} is for --task {kind}, not {asked}. See bptt datasets.")
+    fit = FILES.get(kind)
+    if fit and source.path.suffix.lower() not in fit:
+        raise DataError(f"{source.path}: a {kind} task reads {', '.join(fit)} files.")
 
 
 def restore_task(description: dict[str, Any]) -> Task:
-    """The task that `Task.describe` described, without data: its `load` gives it new data."""
-    raise NotImplementedError
+    """The task that `Task.describe` described, without data: its `load` gives it new data.
+
+    Raises:
+        DataError: the description is not one of a task.
+    """
+    name = description.get("task")
+    if name not in TASKS:
+        raise DataError(f"Expected the description of one of {', '.join(TASKS)}; got {name!r}.")
+    return TASKS[name].restore(description)
 
 
 def data_name(data: str | Path | None, task: str | None = None) -> str:
-    """A short name for the data, for the run folder: "sunspots" for "data/sunspots.csv"."""
-    raise NotImplementedError
+    """A short name for the data, for the run folder.
+
+    >>> data_name("data/sales.csv"), data_name(None, "text")
+    ('sales', 'genesis')
+    """
+    return find_source(data, task).name
 
 
 def fingerprint(data: str | Path | None, task: str | None = None) -> dict[str, str | int]:
@@ -46,4 +140,13 @@ def fingerprint(data: str | Path | None, task: str | None = None) -> dict[str, s
 
     Two calls give the same only if the data have not changed, so a resumed run can refuse others.
     """
-    raise NotImplementedError
+    path = find_source(data, task).path
+    files = (pair_of(path) if path.suffix.lower() == ".ts" else None) or (path,)
+    digest, size = hashlib.sha256(), 0
+    for file in files:
+        check_file(file)
+        raw = file.read_bytes()
+        digest.update(raw)
+        size += len(raw)
+    names = ", ".join(file.name for file in files)
+    return {"files": names, "bytes": size, "sha256": digest.hexdigest()}

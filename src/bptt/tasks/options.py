@@ -1,9 +1,17 @@
 """How the user tells what is what in their data: one flat set of options, each None until given."""
 
 from dataclasses import dataclass, fields, replace
-from typing import Literal, Self
+from typing import Literal, Self, get_args
+
+from bptt.errors import DataError
 
 Missing = Literal["error", "drop", "fill"]
+
+USED_BY = {
+    "forecast": ["target", "group", "time", "covariates", "horizon", "window", "season", "missing"],
+    "classify": ["group", "time", "label", "covariates", "split", "missing"],
+    "text": ["window"],
+}
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -17,14 +25,20 @@ class DataOptions:
             column, else the order of the file.
         label: column with the class of a sequence; it makes a table a classify task.
         covariates: further input columns; None: all others; (): none.
-        split: column that holds train, validation or test for each sequence (classify); None: a
-            stratified split by the seed, or the archive's own TRAIN and TEST files.
+        split: column that holds train, validation or test for each sequence (classify); None: the
+            archive's own TRAIN and TEST files, else a stratified split by the seed.
         horizon: steps to forecast ahead; None: 1.
         window: rows of history that a forecast sees, or characters in a window of text;
             None: 64, and less where a forecast's series are short.
         season: period, in rows, of the seasonal naive baseline; None: found from the data.
         missing: what to do with empty, NaN or infinite values: "error" names the first (the
             default), "drop" leaves out their rows, "fill" carries the last value forward.
+
+    Raises:
+        DataError: a count that is not positive, or a word that is not one of those above.
+
+    >>> DataOptions(horizon=12).over(DataOptions(target=("co2",), horizon=1)).horizon
+    12
     """
 
     target: tuple[str, ...] | None = None
@@ -38,7 +52,27 @@ class DataOptions:
     season: int | None = None
     missing: Missing | None = None
 
+    def __post_init__(self) -> None:
+        for name in ("horizon", "window", "season"):
+            value = getattr(self, name)
+            if value is not None and value < 1:
+                raise DataError(f"--{name} must be 1 or more; got {value}.")
+        if self.missing is not None and self.missing not in get_args(Missing):
+            words = ", ".join(get_args(Missing))
+            raise DataError(f"--missing must be one of {words}; got {self.missing!r}.")
+
+    def given(self) -> dict[str, object]:
+        """The options that are not None, by name."""
+        values = {f.name: getattr(self, f.name) for f in fields(self)}
+        return {name: value for name, value in values.items() if value is not None}
+
     def over(self, defaults: Self) -> Self:
         """These options where given, `defaults` elsewhere."""
-        given = {f.name: getattr(self, f.name) for f in fields(self)}
-        return replace(defaults, **{name: v for name, v in given.items() if v is not None})
+        return replace(defaults, **self.given())
+
+    def check_used(self, task: str) -> None:
+        """Refuse options that mean nothing to a task, which would otherwise be lost in silence."""
+        idle = [name for name in self.given() if name not in USED_BY[task]]
+        if idle:
+            takes = ", ".join(f"--{name}" for name in USED_BY[task])
+            raise DataError(f"--{idle[0]} means nothing to a {task} task, which takes {takes}.")

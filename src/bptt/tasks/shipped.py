@@ -1,9 +1,14 @@
 """The small real data sets that come with the package."""
 
-from dataclasses import dataclass, field
+import tomllib
+from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
+from typing import Any
 
 from bptt.tasks.options import DataOptions
+
+FOLDER = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True)
@@ -15,8 +20,8 @@ class Dataset:
         task: "forecast", "classify" or "text".
         about: one line: what it is.
         size: how many rows, sequences or characters, in words.
-        provenance: source and licence, in one line; PROVENANCE.md beside the file says all.
-        file: where it lies.
+        provenance: whose it is and under what terms, in one line.
+        file: where it lies; PROVENANCE.toml beside it tells its source and making in full.
         options: which columns play which part.
     """
 
@@ -26,9 +31,34 @@ class Dataset:
     size: str
     provenance: str
     file: Path
-    options: DataOptions = field(default_factory=DataOptions)
+    options: DataOptions
+
+
+@cache
+def _all() -> tuple[Dataset, ...]:
+    facts = tomllib.loads((FOLDER / "PROVENANCE.toml").read_text("utf-8"))
+    return tuple(_dataset(name, fact) for name, fact in facts.items())
+
+
+def _dataset(name: str, fact: dict[str, Any]) -> Dataset:
+    options: dict[str, Any] = fact["options"]
+    if "target" in options:
+        options = {**options, "target": tuple(options["target"])}
+    return Dataset(
+        name=name,
+        task=fact["task"],
+        about=fact["about"],
+        size=fact["size"],
+        provenance=f"{fact['origin']}; {fact['licence']}",
+        file=FOLDER / fact["file"],
+        options=DataOptions(**options),
+    )
 
 
 def datasets() -> list[Dataset]:
-    """All shipped data sets, the default of each task first."""
-    raise NotImplementedError
+    """All shipped data sets, the default of each task before its others.
+
+    >>> [d.name for d in datasets() if d.task == "forecast"]
+    ['elnino', 'sunspots', 'co2']
+    """
+    return list(_all())

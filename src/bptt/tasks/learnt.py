@@ -1,0 +1,179 @@
+"""All that a forecast learns from its training rows, kept with the model."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, Self
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+
+from bptt.errors import DataError
+from bptt.tasks.columns import find_time, inputs_of, is_number, named
+from bptt.tasks.encoding import Codes, Scale, encode, numbers
+from bptt.tasks.options import DataOptions, Missing
+from bptt.tasks.seasons import season_of
+from bptt.tasks.series import SHARES, Columns, Levels, Panel, cut_in_time, shorter_than
+from bptt.tasks.table import Table
+from bptt.tasks.windows import Rows
+
+USUAL_WINDOW, LEAST_WINDOW, LEAST_ROWS = 64, 8, 7
+
+
+def choose_columns(table: Table, options: DataOptions) -> Columns:
+    """Which columns a forecast reads, from the options and the table.
+
+    Raises:
+        DataError: a column that is not there, or no way to tell the target.
+    """
+    time = find_time(table, options.time)
+    group = table.need(options.group, "--group") if options.group else None
+    rest = [name for name in table.columns if name not in (time, group)]
+    targets = named(table, options.target or _only_number(table, rest), "--target")
+    for name in targets:
+        if name not in rest:
+            raise DataError(f"{name!r} cannot be --target and --time or --group at once.")
+    others = [name for name in rest if name not in targets]
+    if options.covariates is not None:
+        others = named(table, options.covariates, "--covariates")
+    numeric, words = inputs_of(table, others)
+    return Columns(tuple(targets), group, time, tuple(numeric), tuple(words))
+
+
+def _only_number(table: Table, names: Sequence[str]) -> list[str]:
+    found = [name for name in names if is_number(table.frame[name].dtype)]
+    if len(found) != 1:
+        have = ", ".join(repr(n) for n in found) or "none"
+        raise DataError(
+            f"{table.source}: name the column to forecast with --target. Numeric columns: {have}."
+        )
+    return found
+
+
+def choose_window(options: DataOptions, panel: Panel, ends: NDArray[np.int64]) -> int:
+    """Rows of history: the option, else 64, else half the shortest series' training rows.
+
+    Raises:
+        DataError: a series whose training rows are too few for a window and what follows it.
+    """
+    horizon, rows = options.horizon or 1, ends - panel.bounds[:-1]
+    fitting = (int(rows.min()) - horizon) // 2
+    window = options.window or max(LEAST_WINDOW, min(USUAL_WINDOW, fitting))
+    need = max(window + horizon, LEAST_ROWS)
+    short = shorter_than(need, panel, rows)
+    if short:
+        raise DataError(
+            f"Too few rows to train on: {short} in the first {SHARES[0]:.0%}, which is for "
+            f"training. A window of {window} and a horizon of {horizon} need {need}: take a "
+            f"smaller --window or --horizon, leave short series out, or give more rows."
+        )
+    return window
+
+
+@dataclass(frozen=True)
+class Learnt:
+    """All that a forecast learns from its training rows, and how it was asked to look at them."""
+
+    columns: Columns
+    window: int
+    horizon: int
+    missing: Missing
+    season: int | None
+    season_from: str
+    levels: Levels
+    scale: Scale
+    codes: tuple[Codes, ...]
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able."""
+        plain = ("window", "horizon", "missing", "season", "season_from")
+        return {
+            **{name: getattr(self, name) for name in plain},
+            "columns": self.columns.describe(),
+            "levels": self.levels.describe(),
+            "scale": self.scale.describe(),
+            "codes": [list(code.words) for code in self.codes],
+        }
+
+    def normalisation(self) -> dict[str, dict[str, float]]:
+        """Mean and deviation learnt of each number, over all series, for people to read."""
+        names = [*self.columns.targets, *self.columns.numeric]
+        mean = np.concatenate([self.levels.mean.mean(0), self.scale.mean])
+        deviation = np.concatenate([self.levels.deviation.mean(0), self.scale.deviation])
+        pairs = zip(names, mean.tolist(), deviation.tolist(), strict=True)
+        return {name: {"mean": m, "deviation": d} for name, m, d in pairs}
+
+    @classmethod
+    def restore(cls, description: dict[str, Any]) -> Self:
+        """What `describe` gave."""
+        return cls(
+            **description
+            | {
+                "columns": Columns.restore(description["columns"]),
+                "levels": Levels.restore(description["levels"]),
+                "scale": Scale.restore(description["scale"]),
+                "codes": tuple(Codes(tuple(words)) for words in description["codes"]),
+            }
+        )
+
+
+def learn(panel: Panel, columns: Columns, options: DataOptions) -> Learnt:
+    """Learn levels, scales and codes from the training rows of a panel, and from no others.
+
+    Raises:
+        DataError: a series too short for its window.
+    """
+    ends = cut_in_time(panel.bounds)[:, 1]
+    window, horizon = choose_window(options, panel, ends), options.horizon or 1
+    training = np.arange(len(panel.values)) < ends[panel.series_of_row]
+    past = panel.frame.filter(training)
+    season, reason = _season(panel, columns, options, ends)
+    return Learnt(
+        columns=columns,
+        window=window,
+        horizon=horizon,
+        missing=options.missing or "error",
+        season=season,
+        season_from=reason,
+        levels=Levels.learn(panel, ends, horizon),
+        scale=Scale.learn(numbers(past, columns.numeric)),
+        codes=tuple(Codes.learn(past[name]) for name in columns.words),
+    )
+
+
+def _season(
+    panel: Panel, columns: Columns, options: DataOptions, ends: NDArray[np.int64]
+) -> tuple[int | None, str]:
+    """The season's period, where every series' training part holds one, and its reason."""
+    cuts = list(zip(panel.bounds[:-1], ends, strict=True))
+    if options.season:
+        season, reason = options.season, "--season"
+    else:
+        first, end = cuts[0]
+        times = panel.frame[columns.time][first:end] if columns.time else None
+        season, reason = season_of(times, [panel.values[a:b, 0] for a, b in cuts])
+    room = int((ends - panel.bounds[:-1]).min()) - (options.horizon or 1)
+    if season and season > room:
+        return None, f"none: a season of {season} rows is longer than the training part"
+    return season, reason
+
+
+def rows_of(panel: Panel, learnt: Learnt) -> tuple[Rows, NDArray[np.float64]]:
+    """What a network reads of each row, and (N, K) the unit of MASE there."""
+    columns = learnt.columns
+    of_row = panel.series_of_row
+    mean, deviation, step = (a[of_row] for a in learnt.levels.of(panel, learnt.window))
+    change = np.diff(panel.values, axis=0, prepend=panel.values[:1])
+    change[panel.bounds[:-1]] = 0
+    covariates = learnt.scale.apply(numbers(panel.frame, columns.numeric))
+    level = (panel.values - mean) / deviation
+    pace = change / deviation / learnt.levels.change[0]
+    rows = Rows(
+        numeric=torch.from_numpy(np.concatenate([level, pace, covariates], 1)).float(),
+        categorical=torch.from_numpy(encode(panel.frame, columns.words, learnt.codes)),
+        values=torch.from_numpy(panel.values),
+        truth=torch.from_numpy(panel.truth),
+        deviation=torch.from_numpy(deviation),
+        change=torch.from_numpy(learnt.levels.change),
+    )
+    return rows, step
