@@ -2,7 +2,7 @@
 
 from bptt.lesson.activations import ACTIVATIONS
 from bptt.lesson.chain import Chain, back
-from bptt.lesson.check import Check, check
+from bptt.lesson.checks import Check, check
 from bptt.lesson.example import Example, Weights, make_example
 from bptt.lesson.forward import Forward, run
 from bptt.lesson.lesson import Lesson, work

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bptt.errors import ArgumentError
 from bptt.lesson.chain import Chain, back
-from bptt.lesson.check import Check, check
+from bptt.lesson.checks import Check, check
 from bptt.lesson.example import Example, Weights
 from bptt.lesson.forward import Forward, run
 

@@ -2,12 +2,13 @@
 
 from torch import Tensor
 
-from bptt.lesson.check import Check
+from bptt.lesson.checks import Check
 from bptt.lesson.lesson import Lesson
 from bptt.lesson.notation import bar, beside, cut, matrix, number, sub
 
 SHOWN_TERMS = 12
 BAR = 14
+ROOM = 60  # columns for the formula and its numbers
 
 
 def read_out_term(lesson: Lesson, digits: int) -> list[str]:
@@ -62,7 +63,8 @@ def _term(lesson: Lesson, name: str, k: int, digits: int) -> list[str]:
 def _equation(left: str, values: Tensor, digits: int, *notes: str) -> list[str]:
     """What is meant, its numbers, its norm and whatever else is to stand beside them."""
     norm = f"norm {number(float(values.norm()), digits)}"
-    return beside(beside([f"{left} = "], matrix(values, digits), gap=0), [norm, *notes])
+    numbers = matrix(values, digits, ROOM - len(left))
+    return beside(beside([f"{left} = "], numbers, gap=0), [norm, *notes])
 
 
 def _factors(t: int, k: int) -> str:
