@@ -28,7 +28,7 @@ class TorchStructureError(StructureError, RuntimeError):
 def check_tensor(name: str, value: object) -> None:
     """Raise StructureError unless value is a tensor."""
     if not isinstance(value, Tensor):
-        raise TorchStructureError(f"{name} should be a tensor, got {describe(value)}")
+        raise TorchStructureError(f"{name} should be a tensor, got a {type(value).__name__}")
 
 
 def check_pair(name: str, value: object) -> None:

@@ -78,7 +78,10 @@ class Packed(Padded):
     def __init__(self, sequence: PackedSequence, batch_first: bool) -> None:
         super().__init__(batch_first)
         self._sequence = sequence
-        self._lengths = pad_packed_sequence(sequence)[1]
+        sizes, unsorted = sequence.batch_sizes, sequence.unsorted_indices
+        ranks = torch.arange(int(sizes[0]))
+        self._falling = (sizes[:, None] > ranks).sum(0)  # lengths in the packed order
+        self._lengths = self._falling if unsorted is None else self._falling[unsorted.cpu()]
 
     def enter(self, tree: PackedSequence) -> Tensor:
         """The user's data as (T, B, ...), zeros where a sequence has ended."""
@@ -103,7 +106,6 @@ class Packed(Padded):
         return self.enter(packed._replace(data=functional.dropout(packed.data, p)))
 
     def _pack(self, x: Tensor) -> PackedSequence:
-        order, lengths = self._sequence.sorted_indices, self._lengths
-        if order is not None:
-            x, lengths = x.index_select(1, order), lengths[order.cpu()]
-        return self._sequence._replace(data=pack_padded_sequence(x, lengths).data)
+        order = self._sequence.sorted_indices
+        x = x if order is None else x.index_select(1, order)
+        return self._sequence._replace(data=pack_padded_sequence(x, self._falling).data)

@@ -172,8 +172,9 @@ def _hidden_size(cell: nn.Module) -> int:
         return (cell.proj_size or cell.hidden_size) * (2 if cell.bidirectional else 1)
     if isinstance(cell, nn.RNNBase):
         raise CellError(f"cell should be a cell or a module of bptt.nn, got torch.nn.{cell}")
-    input_size = getattr(cell, "input_size", None)
-    if input_size is None:
+    single = cell.cells[0] if isinstance(cell, Recurrent) else cell
+    input_size = getattr(cell, "input_size", None) or getattr(single, "input_size", None)
+    if not isinstance(input_size, int):
         raise ArgumentError(
             f"hidden_size should be given: {type(cell).__name__} has no input_size to find it with"
         )

@@ -60,7 +60,9 @@ class Recurrent(nn.Module):
         batch_first: bool = False,
     ) -> None:
         super().__init__()
-        check_sizes(num_layers=num_layers)
+        check_sizes(
+            num_layers=num_layers, **({} if input_size is None else {"input_size": input_size})
+        )
         check_dropout(dropout, num_layers)
         self.input_size, self.num_layers, self.dropout = input_size, num_layers, dropout
         self.bidirectional, self.batch_first = bidirectional, batch_first
@@ -166,14 +168,17 @@ class Recurrent(nn.Module):
                 size = sum(output_features(cell, size) for cell in cells)
 
 
-def output_features(cell: nn.Module, input_size: int) -> int:
-    """Features of a cell's output, found by a step on no data.
+def output_features(module: nn.Module, input_size: int) -> int:
+    """Features of what a cell or a Recurrent puts out, found by a run of no steps.
 
     Raises:
         CellError: an output that is not one tensor.
     """
-    weight = next(cell.parameters(), torch.empty(0))
-    outputs, _ = unroll(cell, weight.new_zeros(0, 1, input_size))
+    nothing = next(module.parameters(), torch.empty(0)).new_zeros(0, 1, input_size)
+    if isinstance(module, Recurrent):
+        outputs, _ = module(nothing.transpose(0, 1) if module.batch_first else nothing)
+    else:
+        outputs, _ = unroll(module, nothing)
     if not isinstance(outputs, Tensor) or outputs.dim() < 3:
         raise CellError(
             "the cell's output should be one tensor (B, ..., features) for another layer to take, "
@@ -193,7 +198,6 @@ def _check_factory(cell: Any, input_size: int | None) -> int:
             "input_size should be given with a factory, which is called with it, got None; "
             "or give the cell itself, a module"
         )
-    check_sizes(input_size=input_size)
     try:
         inspect.signature(cell).bind(input_size)
     except TypeError as error:
