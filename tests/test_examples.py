@@ -1,0 +1,44 @@
+"""The examples run as a user runs them, and do what they say."""
+
+import re
+import runpy
+from pathlib import Path
+
+import pytest
+
+EXAMPLES = Path(__file__).parents[1] / "examples"
+
+
+def _run(name, capsys):
+    runpy.run_path(str(EXAMPLES / f"{name}.py"), run_name="__main__")
+    return capsys.readouterr().out
+
+
+def _numbers(text, pattern):
+    return [float(number) for number in re.findall(pattern, text)]
+
+
+def test_own_cell_learns_to_remember(capsys):
+    (right,) = _numbers(_run("own_cell", capsys), r"right ([\d.]+)%")
+    assert right > 97
+
+
+def test_loss_at_one_time_teaches_the_initial_state(capsys):
+    out = _run("one_time", capsys)
+    before, after = _numbers(out, r"E_20 ([\d.]+)")
+    assert before > 0.6
+    assert after < 0.05
+    assert all(norm > 0 for norm in _numbers(out, r"norm (\S+)"))
+
+
+def test_resets_and_lengths_are_the_episodes_alone(capsys):
+    out = _run("resets_and_lengths", capsys)
+    assert "beyond its length: 0.0\n" in out
+    gaps = _numbers(out, r"by (\S+)\n")
+    assert len(gaps) == 2
+    assert max(gaps) < 1e-14
+
+
+@pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
+def test_every_example_is_tested_here(script):
+    assert f'"{script.stem}"' in Path(__file__).read_text()
