@@ -1,32 +1,41 @@
 """The report: what a user opens after training."""
 
+import base64
 import csv
+import hashlib
+import io
 import json
 import math
 import random
+import re
+from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote
 
+import jinja2
 import pytest
 
 from bptt.errors import RunError
 from bptt.report import write_report
+from bptt.report.forecasts import forecast_plots
+from bptt.report.template import fill
 
 CONFIG = """\
 format = 1
-command = "bptt train {data} --target <y>"
+command = {command}
 started = 2026-11-23T04:05:06+00:00
 
 [versions]
 bptt = "0.1.0"
-python = "3.11.7"
 torch = "2.13.0"
 
 [data]
-data = {data!r}
-task = {task!r}
+data = "/data/{task}.csv"
+task = "{task}"
 
 [data.fingerprint]
-files = "data.csv"
+files = "{task}.csv"
 bytes = 6543
 sha256 = "8f1e02d5c3"
 
@@ -45,22 +54,22 @@ patience = 5
 seed = 11
 devices = 1
 """
-HEADLINES = {"forecast": "mae", "classify": "accuracy", "text": "bits_per_character"}
+HOSTILE = "</script><script>alert('1')</script><img src=x onerror=\"alert(2)\">{{ 7 * 6 }}"
 
 
-def forecast() -> dict:
+def forecast(target: str = "sunspots") -> dict[str, Any]:
     truth = [50 + 45 * math.sin(i / 1.75) + 10 * math.sin(i) for i in range(120)]
     series = {
         "name": "",
-        "target": "sunspots",
+        "target": target,
         "time": [1888 + i for i in range(120)],
         "truth": truth,
         "forecast": [0.9 * y + 6 * math.sin(3.1 * i) for i, y in enumerate(truth)],
-        "baseline": [truth[max(0, i - 11)] for i in range(120)],
+        "baseline": [None, *truth[:-1]],
         "lead": 1,
     }
     horizon = [
-        {"target": "sunspots", "lead": i, "mae": 8.125 + 2 * i, "baseline_mae": 13.0 + 2.3 * i}
+        {"target": target, "lead": i, "mae": 8.125 + 2 * i, "baseline_mae": 13.0 + 2.3 * i}
         for i in range(1, 7)
     ]
     return {
@@ -71,29 +80,27 @@ def forecast() -> dict:
             "last value": {"mae": 25.31, "rmse": 33.2, "mase": 1.42},
             "seasonal naive (11)": {"mae": 22.947, "rmse": 30.1, "mase": 1.3},
         },
-        "details": {"series": [series], "horizon": horizon},
+        "details": {"series": [series], "horizon": horizon, "baseline": "seasonal naive (11)"},
     }
 
 
-def classify() -> dict:
-    labels = [f"speaker {i}" for i in range(1, 10)]
-    draw = random.Random(3)
-    confusion = [[draw.randint(25, 40) if i == j else draw.choice([0, 0, 0, 1, 3]) for j in range(9)] for i in range(9)]
-    total = sum(map(sum, confusion))
+def classify(names: str = "speaker", classes: int = 9) -> dict[str, Any]:
+    confusion = [
+        [30 + i if i == j else (i * j) % 3 for j in range(classes)] for i in range(classes)
+    ]
+    right = sum(confusion[i][i] for i in range(classes))
+    accuracy = right / sum(map(sum, confusion))
     return {
         "headline": "accuracy",
         "lower_is_better": False,
-        "metrics": {"accuracy": sum(confusion[i][i] for i in range(9)) / total, "cross_entropy": 0.231},
-        "baselines": {"majority class": {"accuracy": 0.1189}},
-        "details": {"labels": labels, "confusion": confusion},
+        "metrics": {"accuracy": accuracy, "macro_f1": 0.7731},
+        "baselines": {"majority class": {"accuracy": 0.1189, "macro_f1": 0.0213}},
+        "details": {"labels": [f"{names} {i}" for i in range(classes)], "confusion": confusion},
     }
 
 
-def text() -> dict:
-    samples = [
-        {"prompt": "In the beginning ", "text": "of the LORD,\nand the children of Israel said unto him, " * 6},
-        {"prompt": "And he said", "text": " unto them, Behold the hand of the king </pre></script> " * 5},
-    ]
+def text(prompt: str = "And he said") -> dict[str, Any]:
+    samples = [{"prompt": prompt, "text": " unto them, Behold the hand of the king.\n" * 9}] * 2
     return {
         "headline": "bits_per_character",
         "lower_is_better": True,
@@ -109,42 +116,336 @@ def text() -> dict:
 MEASURED = {"forecast": forecast, "classify": classify, "text": text}
 
 
-def make_run(folder: Path, task: str = "forecast", *, steps: int = 300, epochs: int = 12) -> Path:
-    """A finished run's folder, as training leaves it."""
+def make_run(
+    folder: Path,
+    measured: dict[str, Any] | None = None,
+    *,
+    task: str = "forecast",
+    steps: int = 60,
+    epochs: int = 12,
+    spoilt: dict[int, float] | None = None,
+) -> Path:
+    """A finished run's folder, as training leaves it; `spoilt` losses by their steps."""
     folder.mkdir()
-    (folder / "config.toml").write_text(CONFIG.format(data=f"/data/{task}.csv", task=task))
-    (folder / "model.json").write_text(json.dumps({"format": 1}))
-    write_metrics(folder, task, steps, epochs)
-    measured = MEASURED[task]()
-    evaluation = {
-        "summary": {
-            "rows": 309,
-            "columns": {"targets": ["sunspots"], "time": "year"},
-            "split": [
-                {"part": "train", "rows": 216, "from": "1700", "to": "1915"},
-                {"part": "validation", "rows": 46, "from": "1916", "to": "1961"},
-                {"part": "test", "rows": 47, "from": "1962", "to": "2008"},
-            ],
-            "normalisation": {"mean": 44.5093, "standard deviation": 36.2, "learnt on": "train"},
-        },
-        "validation": {"part": "validation"} | measured,
-        "test": {"part": "test"} | measured,
-    }
-    (folder / "evaluation.json").write_text(json.dumps(evaluation))
+    measured = measured or MEASURED[task]()
+    config = CONFIG.format(
+        task=task, command=json.dumps(f"bptt train {task}.csv --target {HOSTILE}")
+    )
+    (folder / "config.toml").write_text(config)
+    (folder / "model.json").write_text(json.dumps({"format": 1, "parameters": 9169}))
+    write_metrics(folder / "metrics.csv", measured, steps, epochs, spoilt or {})
+    write_evaluation(folder, measured)
     return folder
 
 
-def write_metrics(folder: Path, task: str, steps: int, epochs: int) -> None:
-    draw = random.Random(0)
-    length = max(1, steps // epochs)
-    with (folder / "metrics.csv").open("w", newline="") as file:
-        out = csv.writer(file, lineterminator="\n")
-        out.writerow("step,epoch,seconds,train_loss,gradient_norm,clipped,learning_rate".split(",") + ["validation_loss", f"validation_{HEADLINES[task]}"])
-        for step in range(1, steps + 1):
-            epoch = (step - 1) // length + 1
-            loss = 0.05 + math.exp(-5 * step / steps) * draw.uniform(0.7, 1.3)
-            norm = 3 * loss * draw.lognormvariate(0, 0.5)
-            out.writerow([step, epoch, f"{step / 40:.3f}", loss, norm, int(norm > 1), 0.003, "", ""])
-            if step % length == 0:
-                validation = 0.12 + math.exp(-4 * step / steps) + 0.1 * (step / steps) ** 2
-                out.writerow([step, epoch, f"{step / 40:.3f}", "", "", "", 0.003, validation, 14 + 30 * validation])
+def write_evaluation(folder: Path, measured: dict[str, Any]) -> None:
+    summary = {
+        "rows": 309,
+        "columns": {"targets": [HOSTILE], "group": None},
+        "split": {"train": 216, "validation": 46, "test": 47},
+        "normalisation": [{"column": "sunspots", "mean": 44.5093, "deviation": 36.2}],
+    }
+    content = {"summary": summary, "validation": measured, "test": measured}
+    (folder / "evaluation.json").write_text(json.dumps(content))
+
+
+def write_metrics(
+    path: Path, measured: dict[str, Any], steps: int, epochs: int, spoilt: dict[int, float]
+) -> None:
+    draw, length = random.Random(0), steps // epochs
+    headline, aim = measured["headline"], measured["metrics"][measured["headline"]]
+    lines = [
+        "step,epoch,seconds,train_loss,gradient_norm,clipped,learning_rate,"
+        f"validation_loss,validation_{headline}"
+    ]
+    for step in range(1, steps + 1):
+        epoch, left = (step - 1) // length + 1, math.exp(-5 * step / steps)
+        loss = spoilt.get(step, 0.05 + left * draw.uniform(0.7, 1.3))
+        norm = 3 * (0.05 + left) * draw.lognormvariate(0, 0.5)
+        start = f"{step},{epoch},{step / 40:.3f}"
+        lines.append(f"{start},{loss:.9g},{norm:.9g},{norm > 1:d},0.003,,")
+        if step % length == 0:
+            validation = 0.12 + left + 0.1 * (step / steps) ** 2
+            lines.append(f"{start},,,,0.003,{validation:.9g},{aim * (1 + left):.9g}")
+    path.write_text("\n".join(lines) + "\n")
+
+
+class Page(HTMLParser):
+    """A report as a browser takes it apart."""
+
+    def __init__(self, path: Path) -> None:
+        super().__init__()
+        self.source = path.read_text(encoding="utf-8")
+        self.elements: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[tuple[str, str]] = []
+        self.feed(self.source)
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, dict(attrs)))
+
+    def handle_data(self, data: str) -> None:
+        self.texts.append((self.elements[-1][0] if self.elements else "", data))
+
+    @property
+    def words(self) -> str:
+        """All that a reader sees."""
+        seen = [data for tag, data in self.texts if tag not in ("script", "style")]
+        return " ".join(" ".join(seen).split())
+
+    @property
+    def charts(self) -> dict[str, dict[str, Any]]:
+        """Vega-Lite of each chart by its id."""
+        found = re.findall(
+            r'<script type="application/json" id="([^"]+)">(.*?)</script>', self.source, re.DOTALL
+        )
+        return {name: json.loads(spec, parse_constant=pytest.fail) for name, spec in found}
+
+    def rows(self, chart: str) -> list[dict[str, Any]]:
+        return self.charts[chart]["data"]["values"]
+
+    def attributes(self, *names: str) -> list[str]:
+        return [a[n] or "" for _, a in self.elements for n in names if n in a]
+
+
+def report(folder: Path) -> Page:
+    return Page(write_report(folder))
+
+
+@pytest.mark.parametrize("task", MEASURED)
+def test_page_loads_nothing_and_runs_only_its_own_scripts(tmp_path: Path, task: str) -> None:
+    page = report(make_run(tmp_path / "run", task=task))
+    assert len(page.source.encode()) < 2_000_000
+    links = page.attributes("src", "href", "srcset", "action", "data", "poster")
+    assert links
+    assert all(link.startswith(("#", "data:text/csv")) for link in links)
+    assert not {"link", "iframe", "img", "object", "base"} & {tag for tag, _ in page.elements}
+    style = next(data for tag, data in page.texts if tag == "style")
+    assert "url(" not in style
+    assert "@import" not in style
+    policy = next(a["content"] for _, a in page.elements if "http-equiv" in a) or ""
+    scripts = re.findall(r"<script>(.*?)</script>", page.source, re.DOTALL)
+    digests = [base64.b64encode(hashlib.sha256(s.encode()).digest()).decode() for s in scripts]
+    assert policy.startswith("default-src 'none'")
+    assert set(re.findall(r"'sha256-([^']+)'", policy)) == set(digests)
+
+
+@pytest.mark.parametrize("task", MEASURED)
+def test_numbers_are_those_of_the_files(tmp_path: Path, task: str) -> None:
+    measured = MEASURED[task]()
+    page = report(make_run(tmp_path / "run", measured, task=task))
+    shown = page.attributes("value")
+    for figures in (measured["metrics"], *measured["baselines"].values()):
+        assert {str(value) for value in figures.values()} <= set(shown)
+    with (tmp_path / "run" / "metrics.csv").open() as file:
+        rows = list(csv.DictReader(file))
+    losses = [float(row["train_loss"]) for row in rows if row["train_loss"]]
+    looks = [float(row["validation_loss"]) for row in rows if row["validation_loss"]]
+    norms = [float(row["gradient_norm"]) for row in rows if row["gradient_norm"]]
+    assert [row["network"] for row in page.rows("curve-1")] == losses
+    assert [r["validation"] for r in page.rows("curve-1") if "validation" in r] == looks
+    assert [row["network"] for row in page.rows("gradient-1")] == norms
+    clipped = sum(row["clipped"] == "1" for row in rows)
+    assert f"was clipped, in {clipped} of 60 steps ({100 * clipped / 60:.1f} %)" in page.words
+
+
+def test_every_chart_has_words_and_a_table(tmp_path: Path) -> None:
+    page = report(make_run(tmp_path / "run"))
+    names = page.attributes("id")
+    assert len(names) == len(set(names))
+    plots = [attributes for _, attributes in page.elements if "data-chart" in attributes]
+    assert len(plots) == len(page.charts) == 5
+    for plot in plots:
+        assert plot["role"] == "img"
+        assert {plot["aria-labelledby"], plot["aria-describedby"], plot["data-chart"]} <= set(names)
+    tables = [a["href"] or "" for _, a in page.elements if "download" in a]
+    assert len(tables) == 5
+    loss = list(csv.reader(io.StringIO(unquote(tables[2].partition(",")[2]))))
+    assert loss[0] == ["training step", "training", "validation"]
+    assert len(loss) == 61
+
+
+@pytest.mark.parametrize(
+    ("own", "rule", "lower_is_better", "answer", "best"),
+    [
+        (1.0, 2.0, True, "The network learnt", 1),
+        (1.99, 2.0, True, "The network hardly beats a naive rule", 1),
+        (2.0, 2.0, True, "The network did not beat a naive rule", 2),
+        (0.9, 0.5, False, "The network learnt", 1),
+        (0.4, 0.5, False, "The network did not beat a naive rule", 1),
+        (math.nan, 0.5, False, "The training broke down", 1),
+        (0.9, None, False, "There is nothing to compare with", 1),
+    ],
+)
+def test_answer_comes_first(
+    tmp_path: Path, own: float, rule: float | None, lower_is_better: bool, answer: str, best: int
+) -> None:
+    rules = {} if rule is None else {"a rule": {"score": rule}, "no number": {"score": math.nan}}
+    measured = {
+        "headline": "score",
+        "lower_is_better": lower_is_better,
+        "metrics": {"score": own, "another": 7.0},
+        "baselines": rules,
+        "details": {},
+    }
+    folder = make_run(tmp_path / "run", forecast())
+    write_evaluation(folder, measured)
+    page = report(folder)
+    assert next(data for tag, data in page.texts if tag == "h2") == answer
+    marked = [a for tag, a in page.elements if tag == "td" and a.get("class") == "best"]
+    assert len(marked) == 2 * best  # on the test part and on the validation part
+
+
+@pytest.mark.parametrize(
+    "measured", [forecast(HOSTILE), classify(HOSTILE), text(HOSTILE)], ids=MEASURED
+)
+def test_names_from_the_data_are_shown_and_never_run(
+    tmp_path: Path, measured: dict[str, Any]
+) -> None:
+    page = report(make_run(tmp_path / "run", measured))
+    assert not page.attributes("onerror")
+    assert len([tag for tag, _ in page.elements if tag == "script"]) == len(page.charts) + 2
+    assert f"bptt train forecast.csv --target {HOSTILE}" in page.words
+    assert page.words.count("alert('1')") >= 3
+
+
+def test_hostile_times_stay_within_their_json(tmp_path: Path) -> None:
+    measured = forecast()
+    measured["details"]["series"][0]["time"] = [f"{HOSTILE} {i}" for i in range(120)]
+    page = report(make_run(tmp_path / "run", measured))
+    assert page.rows("detail-1")[7]["at"] == f"{HOSTILE} 7"
+    assert not page.attributes("onerror")
+
+
+def test_a_loss_that_became_nan_is_a_stated_fact(tmp_path: Path) -> None:
+    spoilt = {41: math.inf} | dict.fromkeys(range(42, 61), math.nan)
+    page = report(make_run(tmp_path / "run", spoilt=spoilt))
+    assert "The training loss became ∞ at step 41; 20 of its 60 values" in page.words
+    losses = [row["network"] for row in page.rows("curve-1")]
+    assert losses[39] is not None
+    assert losses[40:] == [None] * 20
+
+
+def test_a_run_of_nothing_but_nan_has_a_report(tmp_path: Path) -> None:
+    spoilt = dict.fromkeys(range(1, 61), math.nan)
+    page = report(make_run(tmp_path / "run", spoilt=spoilt))
+    assert "The training loss became NaN at step 1; 60 of its 60 values" in page.words
+
+
+def test_long_runs_are_thinned_and_keep_their_extremes(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run", steps=100_000, epochs=5_000, spoilt={77_777: 321.5})
+    page = report(folder)
+    assert len(page.source.encode()) < 2_000_000
+    assert all(len(page.rows(chart)) <= 800 for chart in page.charts)
+    assert max(row["high"] for row in page.rows("curve-1") if "high" in row) == 321.5
+    assert "100,000 steps in 5,000 complete epochs" in page.words
+
+
+def test_a_run_in_progress_says_so(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "evaluation.json").unlink()
+    with (folder / "metrics.csv").open("a") as file:
+        file.write("61,13,1.5")  # the line that training is writing at this moment
+    page = report(folder)
+    assert "No verdict yet" in page.words
+    assert "has made 60 training steps in 12 complete epochs" in page.words
+    assert set(page.charts) == {"curve-1", "curve-2", "gradient-1"}
+
+
+def test_a_run_without_a_step_has_a_report(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "evaluation.json").unlink()
+    header = (folder / "metrics.csv").read_text().partition("\n")[0]
+    (folder / "metrics.csv").write_text(header + "\n")
+    page = report(folder)
+    assert "has made 0 training steps" in page.words
+    assert not page.charts
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "says"),
+    [
+        ("config.toml", None, "missing"),
+        ("config.toml", "format = 2", "expected format 1, found 2"),
+        ("config.toml", "format = 1\nversions = 3", "expected command, started, data"),
+        ("config.toml", "a = = 1", "cannot be read as toml"),
+        ("model.json", None, "missing"),
+        ("model.json", "[1]", "expected .* to hold a table of names"),
+        ("metrics.csv", None, "missing"),
+        ("metrics.csv", "", "an empty file"),
+        ("metrics.csv", "step,epoch\n1,1\n", "expected the columns clipped"),
+        ("evaluation.json", "{", "cannot be read as json"),
+        ("evaluation.json", '{"summary": {}, "test": {}}', "expected validation"),
+        ("evaluation.json", b"\xff\xfe", "cannot be read"),
+    ],
+)
+def test_a_broken_file_is_named(
+    tmp_path: Path, name: str, content: str | bytes | None, says: str
+) -> None:
+    folder = make_run(tmp_path / "run")
+    if content is None:
+        (folder / name).unlink()
+    else:
+        (folder / name).write_bytes(content.encode() if isinstance(content, str) else content)
+    with pytest.raises(RunError, match=says) as error:
+        write_report(folder)
+    assert str(folder / name) in str(error.value)
+    assert not (folder / "report.html").exists()
+
+
+def test_a_broken_line_of_metrics_is_named(tmp_path: Path) -> None:
+    path = make_run(tmp_path / "run") / "metrics.csv"
+    lines = path.read_text().splitlines()
+    lines[4] = lines[4].replace(",0.003", ",0.003,1")
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match=r"metrics.csv, line 5: expected 9 cells, found 10"):
+        write_report(path.parent)
+    lines[4] = lines[3].replace("4,1,", "4,one,", 1).replace("3,1,", "3,one,", 1)
+    path.write_text("\n".join(lines) + "\n")
+    with pytest.raises(RunError, match=r"line 5: expected a number in column epoch, found 'one'"):
+        write_report(path.parent)
+
+
+def test_a_folder_that_is_none_is_named(tmp_path: Path) -> None:
+    with pytest.raises(RunError, match="nowhere is no folder"):
+        write_report(tmp_path / "nowhere")
+
+
+def test_the_report_replaces_an_older_one_and_leaves_nothing_else(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    (folder / "report.html").write_text("old")
+    before = set(folder.iterdir())
+    assert write_report(folder) == folder / "report.html"
+    assert set(folder.iterdir()) == before
+    assert (folder / "report.html").read_text().startswith("<!doctype html>")
+
+
+def test_many_labels_become_a_list_of_mistakes(tmp_path: Path) -> None:
+    few = report(make_run(tmp_path / "few", classify(classes=30)))
+    many = report(make_run(tmp_path / "many", classify(classes=31)))
+    assert "Recall: the share" in few.words
+    assert "The most frequent mistakes among 31 labels" in many.words
+
+
+@pytest.mark.parametrize(
+    ("times", "kind", "first"),
+    [
+        ([1700, 1701], "quantitative", 1700),
+        (["2001-01-01", "2001-01-02"], "temporal", 978_307_200_000),
+        (["2001-01-01T01:00:00+01:00", "2001-01-02"], "temporal", 978_307_200_000),
+        (["Monday", "Tuesday"], "quantitative", 0),
+    ],
+)
+def test_times_are_drawn_as_what_they_are(times: list[Any], kind: str, first: int) -> None:
+    values = {"truth": [1.0, None], "forecast": [1.5, 2.0], "baseline": [None, None]}
+    (plot,) = forecast_plots([{"name": "a", "target": "y", "time": times, "lead": 3} | values], "r")
+    assert plot.axis.kind == kind
+    assert plot.rows[0]["x"] == first
+    assert plot.rows[0]["at"] == str(times[0])
+    assert plot.words == (
+        "Over 2 times the forecast is off by 0.5 on average, r by an unknown amount."
+    )
+
+
+def test_a_name_that_the_template_lacks_is_an_error() -> None:
+    with pytest.raises(jinja2.UndefinedError):
+        fill({})

@@ -1,5 +1,5 @@
 """The report of a run: one HTML file that opens offline."""
 
-from bptt.report.page import write_report
+from bptt.report.write import write_report
 
 __all__ = ["write_report"]

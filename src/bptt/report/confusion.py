@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from bptt.report.chart import csv_uri
+from bptt.report.plot import csv_uri
 
 SHOWN = 30  # labels in a table that can be read
 WORST = 20  # mistakes listed where there are more labels

@@ -3,8 +3,8 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
-from bptt.report.chart import Axis, Line, Plot, Row, buckets
 from bptt.report.figures import count, figure, metric
+from bptt.report.plot import Axis, Line, Plot, Row, buckets
 from bptt.report.read import EpochRow, Run, StepRow
 from bptt.report.verdict import best_rule, known
 
@@ -28,7 +28,7 @@ def loss_curves(run: Run) -> Plot:
         axis=STEPS,
         lines=[Line("network", "training"), Line("validation", "validation", points=_few(run))],
         rows=_merged(steps, _looks(run, "validation", lambda row: row.loss)),
-        moment=(best.step, f"epoch {best.epoch}") if best else None,
+        moment=(best.step, f"lowest: epoch {best.epoch}") if best else None,
         log=True,
     )
 
@@ -49,7 +49,6 @@ def headline_curve(run: Run) -> Plot:
         lines=[Line("validation", "the network", points=_few(run))],
         rows=_looks(run, "validation", lambda row: row.headline),
         level=(rule[1], rule[0]) if rule else None,
-        log=True,
     )
 
 
@@ -120,10 +119,14 @@ def _at(bucket: Sequence[StepRow]) -> str:
 
 
 def _looks(run: Run, field: str, value: Callable[[EpochRow], float]) -> list[Row]:
+    looks = [row for row in run.epochs if known(value(row))]
     return [
-        {"x": row.step, "at": f"step {row.step:,}, after epoch {row.epoch}", field: value(row)}
-        for row in run.epochs
-        if known(value(row))
+        {
+            "x": bucket[-1].step,
+            "at": f"step {bucket[-1].step:,}, after epoch {bucket[-1].epoch}",
+            field: fmean(map(value, bucket)),
+        }
+        for bucket in buckets(looks)
     ]
 
 

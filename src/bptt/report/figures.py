@@ -6,11 +6,7 @@ METRICS = {
     "mae": "mean absolute error",
     "rmse": "root mean squared error",
     "mase": "mean absolute scaled error",
-    "smape": "symmetric mean absolute percentage error",
-    "mse": "mean squared error",
-    "loss": "loss",
-    "bits": "bits per character",
-    "bpc": "bits per character",
+    "macro_f1": "macro F1",
 }
 
 
@@ -50,10 +46,12 @@ def duration(seconds: float) -> str:
 def metric(name: str) -> str:
     """A metric's name in words.
 
-    >>> metric("mae"), metric("bits_per_character")
-    ('mean absolute error', 'bits per character')
+    >>> metric("mae"), metric("bits_per_character"), metric("mae[wind_speed]")
+    ('mean absolute error', 'bits per character', 'mean absolute error, wind_speed')
     """
-    return METRICS.get(name, name.replace("_", " "))
+    kind, _, target = name.partition("[")
+    plain = METRICS.get(kind, words(kind))
+    return f"{plain}, {target[:-1]}" if target else plain
 
 
 def count(number: int, noun: str) -> str:
@@ -65,11 +63,25 @@ def count(number: int, noun: str) -> str:
     return f"{number:,} {noun}{'' if number == 1 else 's'}"
 
 
-def words(name: str) -> str:
-    """A name from a file as words; what holds more than a name stays as it is.
+def percent(share: float | None) -> str:
+    """A share in whole percent; all and nothing only where it is.
 
-    >>> words("batch_size"), words("my-column")
-    ('batch size', 'my-column')
+    >>> [percent(s) for s in (1.0, 0.998, 0.5, 0.001, 0.0, None)]
+    ['100 %', '>99 %', '50 %', '<1 %', '0 %', '–']
+    """
+    if share is None:
+        return "–"
+    whole = round(100 * share)
+    if whole in (0, 100) and share not in (0, 1):
+        return ">99 %" if whole else "<1 %"
+    return f"{whole} %"
+
+
+def words(name: str) -> str:
+    """A name from a file as words.
+
+    >>> words("batch_size")
+    'batch size'
     """
     return name.replace("_", " ")
 

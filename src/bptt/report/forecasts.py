@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from statistics import fmean
-from typing import Any
+from typing import Any, Literal
 
-from bptt.report.chart import POINTS, Axis, Line, Plot, Row
 from bptt.report.figures import count, figure
+from bptt.report.plot import POINTS, Axis, Line, Plot, Row
 from bptt.report.verdict import known
 
 SHOWN = 6  # charts of series; a page of a hundred tells less than one of six
@@ -91,7 +91,7 @@ def _horizon(target: str, leads: list[dict[str, Any]], rule: str) -> Plot:
     )
 
 
-def _times(times: Sequence[Any]) -> tuple[str, list[Any]]:
+def _times(times: Sequence[Any]) -> tuple[Literal["quantitative", "temporal"], list[Any]]:
     """What the times are, and as numbers: dates as milliseconds, names as their place."""
     if all(isinstance(time, (int, float)) for time in times):
         return "quantitative", list(times)

@@ -3,7 +3,7 @@
 import csv
 import json
 import tomllib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -11,6 +11,8 @@ from typing import Any, NamedTuple
 from bptt.errors import RunError
 
 MEND = "Train again into a new folder, or put the file back."
+FORMAT = 1  # of the folders that this report reads
+MEASURED = ("headline", "lower_is_better", "metrics", "baselines", "details")
 
 
 class StepRow(NamedTuple):
@@ -61,17 +63,42 @@ def read_run(folder: Path) -> Run:
     """Read a run's folder. Raises `RunError` naming the file that is missing or broken."""
     if not folder.is_dir():
         raise RunError(f"expected the folder of a run, but {folder} is no folder. {MEND}")
+    config = _parsed(folder / "config.toml", tomllib.loads)
+    _check_config(folder / "config.toml", config)
     headline, steps, epochs = _read_metrics(folder / "metrics.csv")
-    evaluation = folder / "evaluation.json"
-    return Run(
-        folder=folder,
-        config=_parsed(folder / "config.toml", tomllib.loads),
-        model=_parsed(folder / "model.json", json.loads),
-        steps=steps,
-        epochs=epochs,
-        headline=headline,
-        evaluation=_parsed(evaluation, json.loads) if evaluation.exists() else None,
-    )
+    model = _parsed(folder / "model.json", json.loads)
+    return Run(folder, config, model, steps, epochs, headline, _read_evaluation(folder))
+
+
+def _check_config(path: Path, config: dict[str, Any]) -> None:
+    if config.get("format") != FORMAT:
+        raise RunError(
+            f"{path}: expected format {FORMAT}, found {config.get('format', 'none')}. "
+            "Use the version of bptt that wrote it, or train again"
+        )
+    _need(path, config, ("command", "started", "versions", "data", "network", "training"))
+    _need(path, config["data"], ("data", "task", "fingerprint"))
+    _need(path, config["network"], ("cell", "hidden", "layers"))
+    _need(path, config["training"], ("epochs", "clip", "patience", "seed"))
+
+
+def _read_evaluation(folder: Path) -> dict[str, Any] | None:
+    """What was measured at the end of training; None before there is an end."""
+    path = folder / "evaluation.json"
+    if not path.exists():
+        return None
+    content = _parsed(path, json.loads)
+    _need(path, content, ("summary", "validation", "test"))
+    for part in ("validation", "test"):
+        _need(path, content[part], MEASURED)
+        _need(path, content[part]["metrics"], (content[part]["headline"],))
+    return content
+
+
+def _need(path: Path, content: dict[str, Any], names: Sequence[str]) -> None:
+    missing = [name for name in names if name not in content]
+    if missing:
+        raise RunError(f"{path}: expected {', '.join(missing)}, which it lacks. {MEND}")
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

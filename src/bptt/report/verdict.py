@@ -2,7 +2,7 @@
 
 import math
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeGuard
 
 from bptt.report.figures import count, figure, metric
 from bptt.report.read import Run
@@ -28,12 +28,20 @@ class Verdict:
 
 
 @dataclass(frozen=True)
-class Predictor:
-    """One line of the comparison: the network, or a naive rule."""
+class Comparison:
+    """One figure of the network and of each naive rule.
 
-    name: str
-    is_network: bool
-    cells: list[tuple[float | None, bool]]  # a figure, and whether it is its column's best
+    Attributes:
+        part: where it was measured.
+        metric: its name, as in the file.
+        decides: whether it is the headline.
+        cells: the network's, then each rule's, and whether that is the best.
+    """
+
+    part: str
+    metric: str
+    decides: bool
+    cells: list[tuple[float | None, bool]]
 
 
 def judge(run: Run) -> Verdict:
@@ -41,7 +49,7 @@ def judge(run: Run) -> Verdict:
     notes = [note for note in map(_broken, *_series(run)) if note]
     if run.evaluation is None:
         return Verdict("open", "No verdict yet", _progress(run), notes)
-    return _compare(run.evaluation["test"], notes)
+    return _weigh(run.evaluation["test"], notes)
 
 
 def best_rule(evaluation: dict[str, Any]) -> tuple[str, float] | None:
@@ -55,59 +63,50 @@ def best_rule(evaluation: dict[str, Any]) -> tuple[str, float] | None:
     return name, rules[name]
 
 
-def known(value: float | None) -> bool:
+def known(value: float | None) -> TypeGuard[float]:
     """Whether there is a number that is one."""
     return value is not None and math.isfinite(value)
 
 
-def columns(evaluation: dict[str, Any]) -> list[tuple[str, str]]:
-    """(part, metric) of each column of the comparison, the test part's headline first."""
+def compare(evaluation: dict[str, Any]) -> list[Comparison]:
+    """The network beside each rule of the test part, the headline first, validation last."""
     test, validation = evaluation["test"], evaluation["validation"]
     rest = [name for name in test["metrics"] if name != test["headline"]]
+    rules = list(test["baselines"])
     return [
-        ("test", test["headline"]),
-        ("validation", validation["headline"]),
-        *(("test", name) for name in rest),
+        *(_comparison(test, "test", name, rules) for name in (test["headline"], *rest)),
+        _comparison(validation, "validation", validation["headline"], rules),
     ]
 
 
-def predictors(evaluation: dict[str, Any]) -> list[Predictor]:
-    """The network and each naive rule with their figures, one for each of `columns`."""
-    table = [_cells(evaluation, part, name) for part, name in columns(evaluation)]
-    names = ["the network", *evaluation["test"]["baselines"]]
-    return [
-        Predictor(name, i == 0, [column[i] for column in table]) for i, name in enumerate(names)
-    ]
-
-
-def _cells(evaluation: dict[str, Any], part: str, name: str) -> list[tuple[float | None, bool]]:
-    measured = evaluation[part]
-    rules = [measured["baselines"].get(rule, {}) for rule in evaluation["test"]["baselines"]]
-    values = [figures.get(name) for figures in (measured["metrics"], *rules)]
-    # Which way is better is known of the headline alone, so no other column has a best.
-    numbers = [v for v in values if known(v)] if name == measured["headline"] else []
+def _comparison(measured: dict[str, Any], part: str, name: str, rules: list[str]) -> Comparison:
+    of_rules = (measured["baselines"].get(rule, {}) for rule in rules)
+    values = [figures.get(name) for figures in (measured["metrics"], *of_rules)]
+    decides = name == measured["headline"]
+    # Which way is better is known of the headline alone, so nothing else has a best.
+    numbers = [v for v in values if known(v)] if decides else []
     best = (min if measured["lower_is_better"] else max)(numbers, default=None)
-    return [(value, best is not None and value == best) for value in values]
+    cells = [(value, best is not None and value == best) for value in values]
+    return Comparison(part, name, decides, cells)
 
 
-def _compare(test: dict[str, Any], notes: list[str]) -> Verdict:
-    name = metric(test["headline"])
+def _weigh(test: dict[str, Any], notes: list[str]) -> Verdict:
     own, rule = test["metrics"][test["headline"]], best_rule(test)
+    name = metric(test["headline"])
+    reached = f"{name[0].upper()}{name[1:]} on the test part: {figure(own)}{_right(test)}"
     if not known(own):
-        sentence = f"Its {name} on the test part is {figure(own)}, which is no number."
-        return Verdict("bad", "The training broke down", sentence, notes)
-    reached = f"Its {name} on the test part is {figure(own)}{_right(test)}"
+        return Verdict("bad", "The training broke down", f"{reached}, which is no number.", notes)
     if rule is None:
         sentence = f"{reached}. No naive rule was measured."
         return Verdict("open", "There is nothing to compare with", sentence, notes)
+    sentence = f"{reached}, against {figure(rule[1])} for the best naive rule, {rule[0]}."
     gain = _gain(own, rule[1], test["lower_is_better"])
-    lower = f", so the network's is {100 * gain:.0f} % lower" if test["lower_is_better"] else ""
-    sentence = f"{reached}; the best naive rule, {rule[0]}, has {figure(rule[1])}"
     if gain <= 0:
-        return Verdict("bad", "The network did not beat a naive rule", f"{sentence}.", notes)
+        return Verdict("bad", "The network did not beat a naive rule", sentence, notes)
     if gain < HARDLY:
-        return Verdict("fair", "The network hardly beats a naive rule", f"{sentence}.", notes)
-    return Verdict("good", "The network learnt", f"{sentence}{lower}.", notes)
+        return Verdict("fair", "The network hardly beats a naive rule", sentence, notes)
+    lower = f" That is {100 * gain:.0f} % lower." if test["lower_is_better"] else ""
+    return Verdict("good", "The network learnt", sentence + lower, notes)
 
 
 def _gain(own: float, rule: float, lower_is_better: bool) -> float:

@@ -1,0 +1,27 @@
+"""From a run's folder to the report in it."""
+
+from pathlib import Path
+
+from bptt.report.read import read_run
+
+
+def write_report(run: Path) -> Path:
+    """Write `report.html` into a run's folder: one file that opens offline.
+
+    Args:
+        run: the folder of a run, finished or still training.
+
+    Returns:
+        Where the report is.
+
+    Raises:
+        RunError: a file of the run is missing or broken, or the report cannot be written.
+    """
+    # Here, for the charts' library takes half a second that other commands need not wait, and
+    # training, which writes reports itself, cannot be imported before it.
+    from bptt.report.page import render
+    from bptt.train.files import write_atomically
+
+    report = run / "report.html"
+    write_atomically(report, render(read_run(run)).encode())
+    return report
