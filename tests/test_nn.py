@@ -120,6 +120,26 @@ def test_one_sequence_alone(kind, batch_first):
     assert_same(theirs, ours, lambda x: x, torch.randn(T, I), random_state(theirs))
 
 
+@every_kind
+@pytest.mark.parametrize("batch_first", [False, True])
+def test_one_sequence_alone_is_a_batch_of_one(kind, batch_first):
+    theirs, ours = both(kind, **STACKED, batch_first=batch_first)
+    x, state, starts = torch.randn(T, I), random_state(theirs), torch.arange(T) == 3
+    alone = ours(x, state, lengths=5, reset=starts, all_states=True)
+    axis = 0 if batch_first else 1
+    batch = ours(
+        x.unsqueeze(axis),
+        pytree.tree_map(lambda s: s.unsqueeze(1), state),
+        lengths=[5],
+        reset=starts.unsqueeze(axis),
+        all_states=True,
+    )
+    axes = (axis, 1, axis)  # of outputs, final state, all states
+    for one, many, axis in zip(alone, batch, axes, strict=True):
+        expected = pytree.tree_map(lambda leaf, axis=axis: leaf.squeeze(axis), many)
+        torch.testing.assert_close(one, expected, rtol=0, atol=0)
+
+
 @every_name
 def test_packed_sequence_comes_back_as_it_went_in(name):
     theirs, ours = both(name)
@@ -439,7 +459,7 @@ def test_recurrent_copies():
     net = Recurrent(lambda size: LSTM(size, H), input_size=I, num_layers=2)
     x = torch.randn(T, B, I)
     expected = net(x)
-    for other in (copy.deepcopy(net), copy.copy(net)):
+    for other in (copy.deepcopy(net), pickle.loads(pickle.dumps(net))):
         torch.testing.assert_close(other(x), expected)
     assert net.float()(x.float())[0].dtype == torch.float32
     assert "num_layers=2" in repr(net)

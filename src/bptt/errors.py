@@ -28,3 +28,11 @@ class DataError(ValueError):
 
 class RunError(ValueError):
     """A run's folder that is missing, broken, in the way, or of a newer version. Exits with 2."""
+
+
+class TorchArgumentError(ArgumentError, RuntimeError):
+    """An argument that does not fit, where torch.nn's modules raise a RuntimeError."""
+
+
+class TorchStructureError(StructureError, RuntimeError):
+    """A state or input of the wrong structure, where torch.nn's modules raise a RuntimeError."""

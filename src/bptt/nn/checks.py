@@ -13,16 +13,8 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from bptt.errors import ArgumentError, StructureError
+from bptt.errors import ArgumentError, TorchArgumentError, TorchStructureError
 from bptt.structure import describe
-
-
-class TorchArgumentError(ArgumentError, RuntimeError):
-    """An argument that does not fit, where torch.nn raises a RuntimeError."""
-
-
-class TorchStructureError(StructureError, RuntimeError):
-    """A state of the wrong structure, where torch.nn raises a RuntimeError."""
 
 
 def check_tensor(name: str, value: object) -> None:

@@ -132,9 +132,7 @@ class Network(nn.Module):
         """Which steps count, laid out as the scores (T, B)."""
         if scores.dim() != 3:
             raise ArgumentError(f"scores should be (T, B, K), got shape {tuple(scores.shape)}")
-        steps, batch_size = (
-            scores.transpose(0, 1).shape[:2] if self.batch_first else scores.shape[:2]
-        )
+        steps, batch_size = scores.shape[1::-1] if self.batch_first else scores.shape[:2]
         t = torch.arange(steps, device=scores.device)[:, None]
         ends = torch.full((batch_size,), steps) if lengths is None else torch.as_tensor(lengths)
         ends = ends.to(scores.device)
@@ -149,11 +147,9 @@ class Network(nn.Module):
         """Targets with a time axis, checked."""
         classes = self.output == "softmax" and not targets.is_floating_point()
         shape = scores.shape[:2] if classes else scores.shape
-        time_axis = 1 if self.batch_first else 0
         if isinstance(at, int) and targets.dim() == len(shape) - 1:
-            targets = targets.unsqueeze(time_axis).expand(
-                *(-1 if axis != time_axis else size for axis, size in enumerate(shape))
-            )
+            time_axis = 1 if self.batch_first else 0
+            targets = targets.unsqueeze(time_axis).repeat_interleave(shape[time_axis], time_axis)
         if targets.shape != shape:
             raise ArgumentError(
                 f"targets should have shape {tuple(shape)} for scores {tuple(scores.shape)} of a "
