@@ -6,14 +6,13 @@ label last. Sequences may differ in length. The format is that of Bagnall et al.
 multivariate time series classification archive", 2018.
 """
 
-import difflib
 from collections.abc import Iterator
 from pathlib import Path
 
 import polars as pl
 
 from bptt.errors import DataError
-from bptt.tasks.table import ROW, Table, read_utf8
+from bptt.tasks.table import ROW, Table, nearest, read_utf8
 
 SEQUENCE, LABEL = "sequence", "label"
 KNOWN = (
@@ -61,11 +60,9 @@ def _header(path: Path, lines: list[str]) -> tuple[dict[str, list[str]], int]:
             continue
         name = words[0].lower()
         if name not in KNOWN:
-            near = difflib.get_close_matches(name, KNOWN, n=1)
-            hint = f" Did you mean {near[0]}?" if near else ""
             raise DataError(
                 f"{path}, line {number + 1}: expected a header line such as @classLabel, or @data; "
-                f"got {words[0][:40]!r}.{hint}"
+                f"got {words[0][:40]!r}.{nearest(name, KNOWN)}"
             )
         head[name] = words[1:]
         if name == "@data":

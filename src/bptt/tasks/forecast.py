@@ -73,7 +73,7 @@ class Forecast(Task):
         table = read_table(Path(path))
         columns = choose_columns(table, options)
         panel = read_panel(table, columns, options.missing or "error")
-        learnt = learn(panel, columns, options)
+        learnt = learn(panel, columns, options, table.source)
         rows, step = rows_of(panel, learnt)
         return cls(learnt, Data(panel, cut_in_time(panel.bounds), rows, step, table.source))
 
@@ -86,7 +86,8 @@ class Forecast(Task):
         panel = self._read(path, self.learnt.window + 1)
         first, end = panel.bounds[:-1], panel.bounds[1:]
         cuts = np.stack([first, first, first, end], 1)
-        return type(self)(self.learnt, Data(panel, cuts, *rows_of(panel, self.learnt), str(path)))
+        name = Path(path).name
+        return type(self)(self.learnt, Data(panel, cuts, *rows_of(panel, self.learnt), name))
 
     def _read(self, path: str | Path, need: int) -> Panel:
         """The series of a new file, each of at least `need` rows."""

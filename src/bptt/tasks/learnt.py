@@ -50,7 +50,7 @@ def _only_number(table: Table, names: Sequence[str]) -> list[str]:
     return found
 
 
-def choose_window(options: DataOptions, panel: Panel, ends: NDArray[np.int64]) -> int:
+def choose_window(options: DataOptions, panel: Panel, ends: NDArray[np.int64], source: str) -> int:
     """Rows of history: the option, else 64, else half the shortest series' training rows.
 
     Raises:
@@ -62,10 +62,13 @@ def choose_window(options: DataOptions, panel: Panel, ends: NDArray[np.int64]) -
     need = max(window + horizon, LEAST_ROWS)
     short = shorter_than(need, panel, rows)
     if short:
+        room = int(rows.min()) - horizon
+        fits = f"--window {room} or less" if room > 0 else "a smaller --horizon"
+        mend = f"take {fits}, or give more rows" if int(rows.min()) >= LEAST_ROWS else "give more"
         raise DataError(
-            f"Too few rows to train on: {short} in the first {SHARES[0]:.0%}, which is for "
-            f"training. A window of {window} and a horizon of {horizon} need {need}: take a "
-            f"smaller --window or --horizon, leave short series out, or give more rows."
+            f"{source}: too few rows. In the first {SHARES[0]:.0%}, which is for training, "
+            f"{short}; a window of {window} and a horizon of {horizon} need {need}. To mend it, "
+            f"{mend}."
         )
     return window
 
@@ -117,14 +120,14 @@ class Learnt:
         )
 
 
-def learn(panel: Panel, columns: Columns, options: DataOptions) -> Learnt:
+def learn(panel: Panel, columns: Columns, options: DataOptions, source: str) -> Learnt:
     """Learn levels, scales and codes from the training rows of a panel, and from no others.
 
     Raises:
         DataError: a series too short for its window.
     """
     ends = cut_in_time(panel.bounds)[:, 1]
-    window, horizon = choose_window(options, panel, ends), options.horizon or 1
+    window, horizon = choose_window(options, panel, ends, source), options.horizon or 1
     training = np.arange(len(panel.values)) < ends[panel.series_of_row]
     past = panel.frame.filter(training)
     season, reason = _season(panel, columns, options, ends)

@@ -1,6 +1,5 @@
 """From what the user typed to a task: a path or a shipped data set's name, and what it is for."""
 
-import difflib
 import hashlib
 from dataclasses import dataclass
 from pathlib import Path
@@ -12,7 +11,7 @@ from bptt.tasks.classify import Classify
 from bptt.tasks.forecast import Forecast
 from bptt.tasks.options import DataOptions
 from bptt.tasks.shipped import datasets
-from bptt.tasks.table import TABLES, check_file
+from bptt.tasks.table import TABLES, check_file, nearest
 from bptt.tasks.task import Task
 from bptt.tasks.text import Text
 
@@ -82,11 +81,9 @@ def find_source(data: str | Path | None, task: str | None) -> Source:
     if found and not path.is_file():
         return Source(found.name, found.file, found.task, found.options)
     if not path.exists() and not path.suffix and path.name == str(data):
-        near = difflib.get_close_matches(path.name, shipped, n=1)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
         raise DataError(
-            f"There is neither a file nor a shipped data set {str(data)!r}.{hint} "
-            f"Shipped are {', '.join(shipped)}."
+            f"There is neither a file nor a shipped data set {str(data)!r}."
+            f"{nearest(path.name, shipped)} Shipped are {', '.join(shipped)}."
         )
     return Source(path.stem, path, None, DataOptions())
 

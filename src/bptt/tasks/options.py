@@ -75,4 +75,7 @@ class DataOptions:
         idle = [name for name in self.given() if name not in USED_BY[task]]
         if idle:
             takes = ", ".join(f"--{name}" for name in USED_BY[task])
-            raise DataError(f"--{idle[0]} means nothing to a {task} task, which takes {takes}.")
+            why = " (--label makes it one)" if self.label is not None else ""
+            raise DataError(
+                f"--{idle[0]} means nothing to a {task} task{why}, which takes {takes}."
+            )

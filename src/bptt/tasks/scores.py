@@ -23,40 +23,47 @@ def forecast_metrics(
         forecast: (M, H, K).
         truth: (M, H, K), NaN where nothing is to be counted.
         step: (M, K) mean absolute change from row to row in training, MASE's unit.
+
+    Raises:
+        DataError: nothing is to be counted.
     """
-    error = np.abs(forecast - truth)
-    if np.isnan(error).all():
+    error, scaled = np.abs(forecast - truth), np.abs(forecast - truth) / step[:, None]
+    known = ~np.isnan(truth)
+    if not known.any():
         raise DataError(
-            "No value of any target is known in this part; there is nothing to measure."
+            "No value of any target is known in this part: there is nothing to measure."
         )
-    scaled = error / step[:, None]
-    figures = {
-        "mae": np.nanmean(error),
-        "rmse": np.sqrt(np.nanmean(error**2)),
-        "mase": np.nanmean(scaled),
+    figures = _errors(error[known], scaled[known])
+    for k, name in enumerate(targets):
+        counted = known[..., k]
+        if len(targets) > 1 and counted.any():
+            own = _errors(error[..., k][counted], scaled[..., k][counted])
+            figures |= {f"{figure}[{name}]": value for figure, value in own.items()}
+    return figures
+
+
+def _errors(error: Floats, scaled: Floats) -> dict[str, float]:
+    return {
+        "mae": float(error.mean()),
+        "rmse": float(np.sqrt((error**2).mean())),
+        "mase": float(scaled.mean()),
     }
-    if len(targets) > 1:
-        for k, name in enumerate(targets):
-            figures[f"mae[{name}]"] = np.nanmean(error[..., k])
-            figures[f"rmse[{name}]"] = np.sqrt(np.nanmean(error[..., k] ** 2))
-            figures[f"mase[{name}]"] = np.nanmean(scaled[..., k])
-    return {name: float(figure) for name, figure in figures.items()}
 
 
 def horizon_errors(
     forecast: Floats, baseline: Floats, truth: Floats, targets: Sequence[str]
 ) -> list[dict[str, Any]]:
-    """The mean absolute error of each target at each lead, beside a baseline's."""
-    network, naive = (np.nanmean(np.abs(f - truth), 0) for f in (forecast, baseline))
+    """The mean absolute error of each target at each lead that occurs, beside a baseline's."""
     return [
         {
             "target": name,
             "lead": lead + 1,
-            "mae": float(network[lead, k]),
-            "baseline_mae": float(naive[lead, k]),
+            "mae": float(np.nanmean(np.abs(forecast - truth)[:, lead, k])),
+            "baseline_mae": float(np.nanmean(np.abs(baseline - truth)[:, lead, k])),
         }
         for k, name in enumerate(targets)
-        for lead in range(len(network))
+        for lead in range(truth.shape[1])
+        if not np.isnan(truth[:, lead, k]).all()
     ]
 
 

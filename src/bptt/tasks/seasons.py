@@ -99,8 +99,9 @@ def autocorrelation_period(values: Floats) -> int | None:
     lags = min(size // 3, MOST_LAGS)
     if lags < 4:
         return None
-    index = np.arange(size)
-    rest = values - np.polynomial.Polynomial.fit(index, values, 1)(index)
+    index = np.arange(size) - (size - 1) / 2
+    slope = (index * values).sum() / (index**2).sum()
+    rest = values - values.mean() - slope * index
     power = np.abs(np.fft.rfft(rest, 2 * size)) ** 2
     if power.sum() <= 1e-12 * (np.abs(values).max() ** 2) * size**2:
         return None

@@ -158,7 +158,7 @@ def _check_parts(sequences: Sequences, parts: NDArray[np.str_], source: str) -> 
     if strange.size:
         raise DataError(
             f"{source}: --split must hold {', '.join(PARTS)}; sequence "
-            f"{sequences.names[int(strange[0])]!r} has {parts[strange[0]]!r}."
+            f"{sequences.names[int(strange[0])]!r} has {str(parts[strange[0]])!r}."
         )
     if "train" not in parts:
         raise DataError(f"{source}: --split marks no sequence as train; some must be.")

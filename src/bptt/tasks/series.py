@@ -147,7 +147,7 @@ class Levels:
     def learn(cls, panel: Panel, ends: NDArray[np.int64], horizon: int) -> Self:
         """From the rows of each series before its `ends`."""
         parts = [panel.values[a:b] for a, b in zip(panel.bounds[:-1], ends, strict=True)]
-        pooled = np.mean([spread(part) for part in parts], 0)
+        pooled = _mean_spread(parts)
         figures = [_level(part, pooled) for part in parts]
         mean, deviation, step = (np.stack(column) for column in zip(*figures, strict=True))
         scaled = [part / unit for part, unit in zip(parts, deviation, strict=True)]
@@ -181,6 +181,13 @@ class Levels:
         """What `describe` gave."""
         arrays = {k: np.array(v) for k, v in description.items() if k != "names"}
         return cls(tuple(description["names"]), **arrays)
+
+
+def _mean_spread(parts: list[Floats]) -> Floats:
+    """(K,) mean deviation of the series that vary; 1 where none does."""
+    spreads = np.stack([spread(part, 0.0) for part in parts])
+    vary = (spreads > 0).sum(0)
+    return np.where(vary > 0, spreads.sum(0) / np.maximum(vary, 1), 1.0)
 
 
 def _level(rows: Floats, pooled: Floats) -> tuple[Floats, Floats, Floats]:

@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import polars as pl
 from bptt.errors import DataError
 
 ROW = "\x00row"  # each row's number in the file, from 1; no column of a user's has this name
-NULLS = ["NA", "N/A", "NULL", "null", "None"]
+NULLS = ["", "NA", "N/A", "NULL", "null", "None"]
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
 ISO = r"^\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?)?$"
 TABLES = (*SEPARATORS, ".parquet")
@@ -47,9 +48,7 @@ class Table:
         """
         if name in self.columns:
             return name
-        near = difflib.get_close_matches(name, self.columns, n=1, cutoff=0.5)
-        hint = f" Did you mean {near[0]!r}?" if near else ""
-        have = ", ".join(repr(c) for c in self.columns[:20])
+        hint, have = nearest(name, self.columns), ", ".join(map(repr, self.columns[:20]))
         raise DataError(f"{self.source} has no column {name!r} ({option}).{hint} It has {have}.")
 
     def place(self, mask: pl.Series) -> str:
@@ -59,12 +58,24 @@ class Table:
         return f"{self.unit} {rows[0]}{more}"
 
 
+def nearest(name: str, names: Iterable[str]) -> str:
+    """A question whether the nearest of `names` was meant; "" where none is near.
+
+    >>> nearest("temprature", ["month", "temperature"])
+    " Did you mean 'temperature'?"
+    """
+    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
+    return f" Did you mean {near[0]!r}?" if near else ""
+
+
 def check_file(path: Path) -> None:
     """Raise DataError unless `path` is a file with something in it."""
     if path.is_dir():
         raise DataError(f"{path} is a directory; a data file was expected. Name a file in it.")
     if not path.exists():
-        raise DataError(f"There is no file {path}. Check the name and the current directory.")
+        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
+        hint = nearest(path.name, names) or " Check the name and the current directory."
+        raise DataError(f"There is no file {path}.{hint}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; it must hold data.")
 
