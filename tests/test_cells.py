@@ -135,6 +135,11 @@ X = torch.zeros(T, B, I, dtype=torch.float64)
             "GRU: state should be a t",
         ),
         (lambda: bptt.unroll(LSTM(I, H), X, X[0]), StructureError, "LSTM: state should be a pair"),
+        (
+            lambda: bptt.unroll(LSTM(I, H), X[:, 0, None, 0]),
+            ArgumentError,
+            r"alike but for the last",
+        ),
         (lambda: bptt.unroll(LSTM(I, H), X[..., :2]), ArgumentError, "inputs: expected 3 features"),
         (lambda: bptt.unroll(GRU(I, H), X.float()), ArgumentError, "inputs: expected float64"),
     ],

@@ -416,6 +416,8 @@ class Pair(nn.Module):
         (lambda: Recurrent(GRU, input_size=I), CellError, "hidden_size"),
         (lambda: Recurrent(lambda size: None, input_size=I), CellError, "should return a module"),
         (lambda: Recurrent(7, input_size=I), CellError, "a module or a factory"),
+        (lambda: Recurrent(nn.LSTM(I, H)), CellError, "use torch.nn.LSTMCell or bptt.cells.LSTM"),
+        (lambda: Recurrent(GRU(I, H), batch_first="no"), ArgumentError, "batch_first should be T"),
         (lambda: Recurrent(GRU(I, H), dropout=1.5), ArgumentError, "dropout should be a number"),
         (lambda: Recurrent(GRU(I, H), num_layers=0), ArgumentError, "num_layers"),
         (lambda: Recurrent(GRU(I, H), input_size=-1), ArgumentError, "input_size"),
@@ -439,7 +441,7 @@ def test_recurrent_refuses(make, error, message):
         (lambda m, x: m(x.float()), ValueError, "inputs: expected float64"),
         (lambda m, x: m(x, torch.zeros(B, H)), ValueError, r"\(2, 4, \.\.\.\), got \(4, 5\)"),
         (lambda m, x: m(x, torch.zeros(2, B, 7)), ValueError, "state: expected 5 features"),
-        (lambda m, x: m(x, (torch.zeros(2, B, H),) * 2), TypeError, "state"),
+        (lambda m, x: m(x, (torch.zeros(2, B, H),) * 2), TypeError, "state should have the struct"),
         (lambda m, x: m(x, 0), TypeError, "state should be a tensor"),
     ],
 )
@@ -555,11 +557,14 @@ class Own(nn.Module):
         (lambda: network("logistic"), ArgumentError, "'linear' or 'softmax', got 'logistic'"),
         (lambda: Network(Elman(I, H), 0), ArgumentError, "output_size"),
         (lambda: Network(Own(), 2), ArgumentError, "hidden_size should be given"),
-        (lambda: Network(nn.GRU(I, H), 2), CellError, "a module of bptt.nn, got torch.nn.GRU"),
+        (lambda: Network(nn.GRU(I, H), 2), CellError, "GRU runs a whole sequence"),
         (lambda: loss(at=T), ArgumentError, "at should be whole numbers from -6 to 5, got 6"),
         (lambda: loss(at=0.5), ArgumentError, "at should be whole numbers"),
         (lambda: loss(torch.zeros(T, B)), ArgumentError, r"shape \(6, 4, 2\) .* got \(6, 4\)"),
         (lambda: loss(torch.zeros(T, B, 1)), ArgumentError, "targets should have shape"),
+        (lambda: loss([1, 2]), StructureError, "targets should be a tensor, got a list"),
+        (lambda: loss(lengths=[1]), ArgumentError, "lengths: expected one for each of the 4"),
+        (lambda: loss(torch.full((T, B), 2), "softmax"), ArgumentError, "from 0 to 1, got 2 to 2"),
     ],
 )
 def test_network_says_what_is_wrong(call, error, message):
@@ -567,7 +572,7 @@ def test_network_says_what_is_wrong(call, error, message):
         call()
 
 
-def loss(targets=None, **options):
-    net = network()
+def loss(targets=None, output="linear", **options):
+    net = network(output)
     targets = torch.zeros(T, B, 2) if targets is None else targets
     return net.loss(net(torch.zeros(T, B, I))[0], targets, **options)

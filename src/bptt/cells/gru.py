@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bptt.cells.parts import check_lone, check_sizes, uniform
+from bptt.cells.parts import check_sizes, check_step, uniform
 
 
 def gru(p: Tensor, q: Tensor, state: Tensor) -> Tensor:
@@ -33,7 +33,7 @@ class GRU(nn.Module):
     Weights start uniform in +-1/sqrt(H), as torch.nn.GRU's do.
 
     Raises:
-        ArgumentError: a size below 1.
+        ArgumentError: a size below 1; in a step, x and state of unlike batch sizes.
         StructureError: a state that is not a tensor.
 
     Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder".
@@ -60,7 +60,7 @@ class GRU(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """s_t (B, H) from x_t (B, I) and s_{t-1} (B, H)."""
-        check_lone(self, state)
+        check_step(self, x, state)
         p, q = x @ self.Wx, state @ self.Ws
         if self.bx is not None and self.bs is not None:
             p, q = p + self.bx, q + self.bs

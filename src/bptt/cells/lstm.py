@@ -5,7 +5,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bptt.cells.parts import check_pair, check_sizes, uniform
+from bptt.cells.parts import check_pair, check_sizes, check_step, uniform
 from bptt.errors import ArgumentError
 
 
@@ -45,7 +45,8 @@ class LSTM(nn.Module):
     Weights start uniform in +-1/sqrt(H), as torch.nn.LSTM's do.
 
     Raises:
-        ArgumentError: a size below 1, P not below H.
+        ArgumentError: a size below 1, P not below H; in a step, x and state of unlike batch
+            sizes.
         StructureError: a state that is not a pair of tensors.
 
     Source: Hochreiter & Schmidhuber 1997; the forget gate, Gers, Schmidhuber & Cummins 2000; the
@@ -80,6 +81,7 @@ class LSTM(nn.Module):
     def forward(self, x: Tensor, state: LSTMState) -> LSTMState:
         """h_t and c_t from x_t (B, I), h_{t-1} and c_{t-1}."""
         check_pair(self, state)
+        check_step(self, x, *state)
         a = x @ self.Wx + state[0] @ self.Ws
         h, c = lstm(a if self.b is None else a + self.b, state[1])
         return LSTMState(h if self.Wr is None else h @ self.Wr, c)

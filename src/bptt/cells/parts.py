@@ -26,15 +26,6 @@ def check_callable(name: str, value: object) -> None:
         raise StructureError(f"{name} should be a function of a tensor, got {value!r}")
 
 
-def check_lone(cell: nn.Module, state: object) -> None:
-    """Raise StructureError unless the state is one tensor."""
-    if not isinstance(state, Tensor):
-        raise StructureError(
-            f"{type(cell).__name__}: state should be a tensor (B, H), got {describe(state)}; "
-            "initial_state(batch_size) gives one"
-        )
-
-
 def check_pair(cell: nn.Module, state: object) -> None:
     """Raise StructureError unless the state is a pair. A tensor of two rows would pass for one."""
     if not isinstance(state, tuple | list) or len(state) != 2:
@@ -42,3 +33,20 @@ def check_pair(cell: nn.Module, state: object) -> None:
             f"{type(cell).__name__}: state should be a pair (h, c) of tensors, got "
             f"{describe(state)}; initial_state(batch_size) gives one"
         )
+
+
+def check_step(cell: nn.Module, x: Tensor, *state: Tensor) -> None:
+    """Raise unless x and the state are tensors alike in every axis but the last.
+
+    Broadcasting would make something of x (I,) and a state (B, H), but not what is meant.
+    """
+    who = type(cell).__name__
+    for name, value in (("x", x), *(("state", part) for part in state)):
+        if not isinstance(value, Tensor):
+            raise StructureError(f"{who}: {name} should be a tensor, got {describe(value)}")
+        if value.shape[:-1] != x.shape[:-1]:
+            raise ArgumentError(
+                f"{who}: x and state should be (B, I) and (B, H), alike but for the last axis, got "
+                f"{tuple(x.shape)} and {tuple(value.shape)}. A single sequence (T, I) becomes a "
+                "batch by unsqueeze(1)"
+            )

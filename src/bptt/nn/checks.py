@@ -10,11 +10,18 @@ from numbers import Real
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
-from bptt.errors import ArgumentError, TorchArgumentError, TorchStructureError
-from bptt.structure import describe
+from bptt.errors import (
+    ArgumentError,
+    CellError,
+    StructureError,
+    TorchArgumentError,
+    TorchStructureError,
+)
+from bptt.structure import Structure, describe
+from bptt.unroll import initial_state
 
 
 def check_tensor(name: str, value: object) -> None:
@@ -96,3 +103,32 @@ def check_stacked(state: object, count: int, batch_size: int) -> None:
                 "state's leaves should have shape (num_layers * directions, B, ...) = "
                 f"({count}, {batch_size}, ...), got {tuple(leaf.shape)}"
             )
+
+
+def check_structure(cell: nn.Module, state: Any) -> None:
+    """Raise unless state has the structure of what the cell starts from, where it says so."""
+    if not hasattr(cell, "initial_state") and not isinstance(cell, nn.RNNCellBase):
+        return
+    fresh = initial_state(cell, 1)
+    if Structure(fresh).flatten(state) is None:
+        raise StructureError(
+            f"state should have the structure of the cell's, {describe(fresh)}, each leaf stacked "
+            f"over layers and directions; got {describe(state)}"
+        )
+
+
+def check_one_step(cell: nn.Module) -> None:
+    """Raise if cell is one of torch.nn's modules that run a whole sequence."""
+    if isinstance(cell, nn.RNNBase):
+        name = cell.mode.split("_")[0]
+        raise CellError(
+            f"cell should take one step, but {name} runs a whole sequence: use torch.nn.{name}Cell "
+            f"or bptt.cells.{'Elman' if name == 'RNN' else name}"
+        )
+
+
+def check_flags(**flags: bool) -> None:
+    """Raise ArgumentError unless every flag is True or False."""
+    for name, flag in flags.items():
+        if not isinstance(flag, bool):
+            raise ArgumentError(f"{name} should be True or False, got {flag!r}")

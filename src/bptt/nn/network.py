@@ -7,9 +7,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from bptt import check
 from bptt.cells.parts import check_sizes, uniform
 from bptt.errors import ArgumentError, CellError
 from bptt.methods import Full
+from bptt.nn.checks import check_one_step, check_tensor
 from bptt.nn.drop_in import DropIn
 from bptt.nn.layers import EXACT
 from bptt.nn.recurrent import Recurrent, output_features
@@ -37,7 +39,7 @@ class Network(nn.Module):
 
     Raises:
         ArgumentError: a size below 1, an unknown output, an H that cannot be found.
-        CellError: a module of torch.nn instead of bptt.nn.
+        CellError: torch.nn's GRU and the like in place of bptt.nn's.
 
     >>> from bptt.cells import Elman
     >>> network = Network(Elman(2, 4, bias=False), 3, output="softmax")
@@ -125,6 +127,7 @@ class Network(nn.Module):
         y, d = scores[chosen], wanted[chosen]
         batch_size = scores.shape[0 if self.batch_first else 1]
         if self.output == "softmax":
+            _check_classes(d, scores.shape[-1])
             return functional.cross_entropy(y, d, reduction="sum") / batch_size
         return (d - y).square().sum() / batch_size
 
@@ -134,8 +137,8 @@ class Network(nn.Module):
             raise ArgumentError(f"scores should be (T, B, K), got shape {tuple(scores.shape)}")
         steps, batch_size = scores.shape[1::-1] if self.batch_first else scores.shape[:2]
         t = torch.arange(steps, device=scores.device)[:, None]
-        ends = torch.full((batch_size,), steps) if lengths is None else torch.as_tensor(lengths)
-        ends = ends.to(scores.device)
+        ends = check.lengths(lengths, steps, batch_size, scores.device)
+        ends = t.new_full((batch_size,), steps) if ends is None else ends
         chosen = t < ends
         if at is not None:
             wanted = _times(at, steps).to(scores.device)
@@ -145,6 +148,7 @@ class Network(nn.Module):
 
     def _targets(self, scores: Tensor, targets: Tensor, at: Any) -> Tensor:
         """Targets with a time axis, checked."""
+        check_tensor("targets", targets)
         classes = self.output == "softmax" and not targets.is_floating_point()
         shape = scores.shape[:2] if classes else scores.shape
         if isinstance(at, int) and targets.dim() == len(shape) - 1:
@@ -166,8 +170,7 @@ def _hidden_size(cell: nn.Module) -> int:
     """H, features of what a cell or a module of bptt.nn puts out."""
     if isinstance(cell, DropIn):
         return (cell.proj_size or cell.hidden_size) * (2 if cell.bidirectional else 1)
-    if isinstance(cell, nn.RNNBase):
-        raise CellError(f"cell should be a cell or a module of bptt.nn, got torch.nn.{cell}")
+    check_one_step(cell)
     single = cell.cells[0] if isinstance(cell, Recurrent) else cell
     input_size = getattr(cell, "input_size", None) or getattr(single, "input_size", None)
     if not isinstance(input_size, int):
@@ -183,3 +186,14 @@ def _times(at: int | Sequence[int], steps: int) -> Tensor:
     if times.is_floating_point() or ((times < -steps) | (times >= steps)).any():
         raise ArgumentError(f"at should be whole numbers from {-steps} to {steps - 1}, got {at}")
     return times
+
+
+def _check_classes(targets: Tensor, count: int) -> None:
+    """Raise ArgumentError unless whole-numbered targets are classes, 0 to K - 1."""
+    if targets.is_floating_point() or targets.numel() == 0:
+        return
+    low, high = targets.aminmax()
+    if low < 0 or high >= count:
+        raise ArgumentError(
+            f"targets should be classes from 0 to {count - 1}, got {int(low)} to {int(high)}"
+        )

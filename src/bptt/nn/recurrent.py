@@ -11,7 +11,14 @@ from torch.nn.utils.rnn import PackedSequence
 from bptt.cells.parts import check_sizes
 from bptt.errors import ArgumentError, CellError
 from bptt.methods import Full
-from bptt.nn.checks import check_dropout, check_sequences, check_stacked
+from bptt.nn.checks import (
+    check_dropout,
+    check_flags,
+    check_one_step,
+    check_sequences,
+    check_stacked,
+    check_structure,
+)
 from bptt.nn.layers import EXACT, Pass, unstack
 from bptt.nn.layout import Packed, Padded
 from bptt.structure import describe
@@ -64,9 +71,11 @@ class Recurrent(nn.Module):
             num_layers=num_layers, **({} if input_size is None else {"input_size": input_size})
         )
         check_dropout(dropout, num_layers)
+        check_flags(bidirectional=bidirectional, batch_first=batch_first)
         self.input_size, self.num_layers, self.dropout = input_size, num_layers, dropout
         self.bidirectional, self.batch_first = bidirectional, batch_first
         if isinstance(cell, nn.Module):
+            check_one_step(cell)
             self._check_single()
             self.cells = nn.ModuleList([cell])
         else:
@@ -140,6 +149,7 @@ class Recurrent(nn.Module):
         if state is None:
             return [None] * count
         check_stacked(state, count, batch_size)
+        check_structure(self.cells[0], state)
         return unstack(state, count)
 
     def _check_features(self, x: Any) -> None:
@@ -215,4 +225,5 @@ def _make(factory: Factory, size: int) -> nn.Module:
             f"cell({size}) should return a module, the cell of one layer and direction, got "
             f"{describe(cell)}; a function that is itself the step goes to bptt.unroll"
         )
+    check_one_step(cell)
     return cell
