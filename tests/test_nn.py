@@ -5,6 +5,8 @@ import pickle
 
 import pytest
 import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from torch import nn
 from torch.nn.utils import parametrize
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
@@ -111,6 +113,23 @@ def test_drop_in_is_torch_nn(kind, case, given):
     theirs, ours = both(kind, **options)
     state = random_state(theirs, B) if given else None
     assert_same(theirs, ours, feed, torch.randn(T, B, I), state)
+
+
+@settings(max_examples=30, deadline=None)
+@given(
+    st.sampled_from(["RNN", "GRU", "LSTM"]),
+    st.lists(st.integers(1, 9), min_size=1, max_size=5),
+    st.integers(1, 3),
+    st.integers(1, 17),
+    st.integers(1, 3),
+    st.booleans(),
+)
+def test_any_size(name, lengths, inputs, hidden, layers, bidirectional):
+    theirs = getattr(nn, name)(inputs, hidden, layers, bidirectional=bidirectional)
+    ours = getattr(bptt.nn, name)(inputs, hidden, layers, bidirectional=bidirectional)
+    ours.load_state_dict(theirs.state_dict())
+    x = torch.randn(max(lengths), len(lengths), inputs)
+    assert_same(theirs, ours, lambda x: packed(x, lengths=lengths), x, None)
 
 
 @every_kind
