@@ -156,7 +156,7 @@ class Classify(Task):
             "sequences": len(data.sequences),
             "rows": int(lengths.sum()),
             "lengths": {"shortest": int(lengths.min()), "longest": int(lengths.max())},
-            "columns": asdict(learnt.columns),
+            "columns": {what: names for what, names in asdict(learnt.columns).items() if names},
             "classes": dict(labels.iter_rows()),
             "split": {part: int((data.parts == part).sum()) for part in PARTS},
             "missing": learnt.missing,

@@ -251,7 +251,7 @@ class Forecast(Task):
             "data": data.source,
             "rows": len(data.panel.values),
             "series": len(data.panel.names),
-            "columns": learnt.columns.describe(),
+            "columns": {what: names for what, names in learnt.columns.describe().items() if names},
             "window": learnt.window,
             "horizon": learnt.horizon,
             "split": dict(zip(PARTS, sizes, strict=True)),
