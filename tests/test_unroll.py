@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import bptt
+from bptt import engine
+from bptt.backends.product import Replay
 from bptt.cells import Elman
 from bptt.testing import assert_close, check_cell, gradients, oracle
 
@@ -69,9 +71,16 @@ CELLS = {
 }
 
 
+@pytest.fixture(params=["autograd at each step", "one step replayed"])
+def product(request, monkeypatch):
+    """The two ways to a step's vector-Jacobian product, forced on sequences of any length."""
+    replayed = request.param == "one step replayed"
+    monkeypatch.setattr(engine, "WORTH_RECORDING", 1 if replayed else 10**9)
+
+
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.parametrize("name", CELLS)
-def test_cell_by_cell(name):
+def test_cell_by_cell(name, product):
     if name == "old weight norm":  # its weight is a computed attribute, which deepcopy refuses
         check_loose(CELLS[name]())
     else:
@@ -95,6 +104,12 @@ def assert_same(found, expected):
 @settings(max_examples=60, deadline=None)
 @given(st.data())
 def test_any_mix_of_features(data):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(engine, "WORTH_RECORDING", data.draw(st.sampled_from([1, 10**9])))
+        check_mix(data)
+
+
+def check_mix(data):
     torch.manual_seed(data.draw(st.integers(0, 99)))
     steps, batch = data.draw(st.integers(1, 7)), data.draw(st.integers(1, 4))
     cell = Masked(2, 3)
@@ -147,6 +162,93 @@ def test_truth_is_checked_against_values_too(monkeypatch):
     monkeypatch.setattr("bptt.testing.oracle", lambda _, *a, **k: oracle(wrong.double(), *a, **k))
     with pytest.raises(AssertionError, match="outputs and state"):
         check_cell(cell, 3)
+
+
+# A step written down and replayed.
+
+
+@pytest.fixture
+def programs(monkeypatch):
+    """The programs that replays were given, None where a step went to autograd each time."""
+    built = []
+    build = Replay._build
+
+    def watched(self, *arguments):
+        built.append(build(self, *arguments))
+        return built[-1]
+
+    monkeypatch.setattr(Replay, "_build", watched)
+    return built
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if name != "old weight norm"])
+def test_what_the_loop_keeps_of_a_step(name, programs):
+    bptt.unroll(CELLS[name](), torch.randn(9, 2, 3))[1][0].sum().backward()
+    (program,) = programs
+    step = program.source.partition("def step")[2].partition("def after")[0]
+    assert "sum" not in step  # sums over rows wait until many steps' rows are there
+    assert "= t(" not in step
+    if name == "elman":  # delta = tanh'(a) ds, then delta Ws^T: all that the next step back needs
+        assert step.count(" = ") == 2
+
+
+def branching(x, s):
+    return (s * 0.5 if float(s.sum()) > 0 else s * 0.9) + x
+
+
+def listing(x, s):
+    return s * (0.5 if s.tolist()[0][0] > 0 else 0.9) + x
+
+
+def noisy(x, s):
+    return s * torch.rand_like(s) + x
+
+
+@pytest.mark.parametrize("cell", [branching, listing, noisy])
+def test_a_step_that_is_not_the_same_each_time_is_not_replayed(cell):
+    x, s = torch.randn(20, 1, 2), torch.randn(1, 2, requires_grad=True)
+    torch.manual_seed(7)
+    outputs, _ = bptt.unroll(cell, x, s)
+    torch.manual_seed(7)
+    if cell is noisy:
+        (found,) = torch.autograd.grad(outputs[5].sum(), [s])
+        nothing, _ = bptt.unroll(cell, torch.zeros_like(x), s)
+        torch.testing.assert_close(found * s, nothing[5])  # linear in s: s ds/ds = s_5
+        return
+    torch.testing.assert_close(
+        gradients(lambda: bptt.unroll(cell, x, s), [s]), gradients(lambda: oracle(cell, x, s), [s])
+    )
+
+
+def test_state_leaves_that_share_their_memory_are_told_apart(programs):
+    cell, x, zeros = nn.LSTMCell(3, 4), torch.randn(12, 2, 3), torch.zeros(2, 4)
+    weights = list(cell.parameters())
+
+    def loss(run):
+        outputs, (h, c) = run(cell, x, (zeros, zeros))
+        both = h + c  # one gradient tensor arrives at both
+        return outputs.sum() + both.sum()
+
+    found = torch.autograd.grad(loss(bptt.unroll), weights)
+    expected = torch.autograd.grad(loss(oracle), weights)
+    assert programs[0] is not None
+    for a, b in zip(found, expected, strict=True):
+        torch.testing.assert_close(a, b)
+
+
+def test_a_write_in_place_within_a_step_is_undone(programs):
+    W = torch.randn(2, 2, requires_grad=True)
+
+    def cell(x, s):
+        a = x + s @ W
+        a.add_(1)
+        first, second = a.chunk(2, dim=1)
+        return torch.cat([first.tanh(), (second * 2).mul_(0.25)], 1)
+
+    x, s = torch.randn(10, 3, 2), torch.zeros(3, 2)
+    assert_same(
+        gradients(lambda: bptt.unroll(cell, x, s), [W]), gradients(lambda: oracle(cell, x, s), [W])
+    )
 
 
 # What a step reaches otherwise than by argument.
@@ -670,7 +772,7 @@ WRONG = {
     ),
     "state's structure": (
         TypeError,
-        "state: ",
+        "state",
         lambda c: bptt.unroll(c, X, {"h": torch.zeros(2, 4)}),
     ),
     "length too long": (

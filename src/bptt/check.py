@@ -162,8 +162,9 @@ def explain(error: Exception, cell: Any, given: Any, arguments: Arguments) -> No
     ours = isinstance(error, (ArgumentError, BackendError, CellError, StructureError))
     if ours or not isinstance(cell, nn.Module):
         return
-    if hasattr(cell, "initial_state"):
-        _same_structure(given, cell.initial_state(arguments.initial[0].shape[0]), error)
+    start: Any = getattr(cell, "initial_state", None)
+    if start is not None:
+        _same_structure(given, start(arguments.initial[0].shape[0]), error)
     _same_sizes("inputs", arguments.inputs, "input_size", cell, error)
     _same_sizes("state", arguments.initial, "hidden_size", cell, error)
     parameter = next((p for p in cell.parameters() if p.is_floating_point()), None)

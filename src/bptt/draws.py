@@ -117,7 +117,7 @@ def _bind(func: Any, args: tuple, kwargs: Arguments) -> Arguments:
 
 def _with_generator(func: Any) -> Any:
     """The overload of a random operation that takes a generator, such as randint.low_generator."""
-    overload = _GENERATOR_OVERLOADS.get(func._overloadname)
+    overload = _GENERATOR_OVERLOADS.get(func._overloadname, "")
     if overload not in func.overloadpacket.overloads():
         raise CellError(
             f"{func} draws random numbers that cannot be drawn again when the step is run once "

@@ -30,7 +30,8 @@ def leaves_of(roots: Iterable[Tensor], since: int) -> list[Tensor]:
     while stack:
         node = stack.pop()
         if node.name() == "torch::autograd::AccumulateGrad":
-            leaves[id(node.variable)] = node.variable
+            variable = node.variable  # type: ignore[attr-defined]
+            leaves[id(variable)] = variable
         elif node._sequence_nr() < since:
             raise CellError(_outside(node.name()))
         for above, _ in node.next_functions:

@@ -1,7 +1,7 @@
 """One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -10,11 +10,13 @@ from torch.nn.utils import parametrize
 
 from bptt import edges
 from bptt.backends import reference
+from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Taken, Trajectory
+from bptt.compiler.record import Recording
 from bptt.draws import Draws
 from bptt.replica import Replica
 from bptt.schedule import Schedule
-from bptt.step import Arguments, Leaves, Step, check_leaves
+from bptt.step import Arguments, Leaves, Step, check_leaves, check_untouched
 
 
 def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
@@ -32,13 +34,17 @@ def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, L
             return trajectory.outputs, trajectory.final
         replica = Replica(step.cell)
         problem = Problem(step.bind(replica.cell), schedule, Draws())
-        first = _first_step_watched(problem, arguments, replica)
+        first, problem = _first_step_watched(problem, arguments, replica)
         step.protocol = problem.step.protocol
         job = _Job(problem, replica, first, arguments)
         inputs, initial, fresh = arguments
         results = _Unroll.apply(job, *inputs, *initial, *fresh, *replica.sources)
     count = len(results) - len(initial)
     return list(results[:count]), list(results[count:])
+
+
+# Writing down two steps costs as much as running a few.
+WORTH_RECORDING = 8
 
 
 class _Job(NamedTuple):
@@ -63,16 +69,23 @@ def _first_step(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]
 
 def _first_step_watched(
     problem: Problem, arguments: Arguments, replica: Replica
-) -> tuple[Leaves, Leaves]:
-    """The first step as autograd sees it: what it reaches, and that it changes nothing."""
+) -> tuple[tuple[Leaves, Leaves], Problem]:
+    """The first step as autograd sees it: what it reaches and does, and that it changes nothing."""
     x, before = _first_arguments(problem.schedule, arguments)
+    recording = Recording(x=x, s=before, w=replica.weights + replica.constants)
+    versions = [leaf._version for leaf in x + before]
     since = edges.now()
-    outputs, state = _run_first(problem, x, before)
+    with recording if problem.schedule.steps >= WORTH_RECORDING else nullcontext():
+        outputs, state = _run_first(problem, x, before)
     replica.check_unchanged()
+    check_untouched(x + before, versions)
     given = {id(leaf) for leaf in x + before}
     reached = edges.leaves_of(outputs + state, since)
     replica.adopt([leaf for leaf in reached if id(leaf) not in given])
-    return [leaf.detach() for leaf in outputs], [leaf.detach() for leaf in state]
+    if recording.reason is None:
+        problem = problem._replace(opening=tuple(recording.operations))
+    first = [leaf.detach() for leaf in outputs], [leaf.detach() for leaf in state]
+    return first, problem
 
 
 def _first_arguments(schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
@@ -82,7 +95,10 @@ def _first_arguments(schedule: Schedule, arguments: Arguments) -> tuple[Leaves, 
 
 
 def _leaves(tensors: Leaves) -> Leaves:
-    return [tensor.detach().requires_grad_(tensor.requires_grad) for tensor in tensors]
+    """Copies, for a recording tells tensors apart by their memory, and h and c may share theirs."""
+    copies = [leaf.detach().clone(memory_format=torch.contiguous_format) for leaf in tensors]
+    pairs = zip(copies, tensors, strict=True)
+    return [copied.requires_grad_(leaf.requires_grad) for copied, leaf in pairs]
 
 
 def _run_first(problem: Problem, x: Leaves, before: Leaves) -> tuple[Leaves, Leaves]:
@@ -123,8 +139,8 @@ class _Unroll(torch.autograd.Function):
         final = [leaf.clone() if _is_one_of(leaf, tensors) else leaf for leaf in final]
         results = (*outputs, *final)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*(leaf for leaf in results if not _is_real(leaf)))
-        ctx.job = job._replace(first=None)
+        ctx.mark_non_differentiable(*(leaf for leaf in results if not is_real(leaf)))
+        ctx.job = job._replace(first=([], []))
         ctx.twins = [state if isinstance(state, int) else None for state in states]
         own = [state for state in states if isinstance(state, Tensor)]
         ctx.sizes = len(tensors), len(outputs), len(own), len(resting)
@@ -151,17 +167,20 @@ class _Unroll(torch.autograd.Function):
 
 def _taken(ctx: Any, job: _Job, saved: list[Tensor]) -> Taken:
     """What forward kept, parted; a state that is also an output is read from the output."""
-    counts = iter(ctx.sizes)
     parts, start = [], 0
-    for count in counts:
+    for count in ctx.sizes:
         parts.append(saved[start : start + count])
         start += count
     tensors, outputs, own, resting = parts
     inputs, initial, fresh, _ = job.split(tensors)
     stored = iter(own)
-    columns = [job.problem.schedule.adjoints(leaf) for leaf in outputs]
-    states = [next(stored).unbind(0) if twin is None else columns[twin] for twin in ctx.twins]
-    return Taken(inputs, initial, fresh, job.replica.weights, states, resting)
+    kept = [job.problem.schedule.adjoints(leaf) for leaf in outputs]
+    states = [kept[twin] if twin is not None else next(stored).unbind(0) for twin in ctx.twins]
+    results = [] if resting else [*kept, *states]
+    replica = job.replica
+    return Taken(
+        inputs, initial, fresh, replica.weights, replica.constants, states, resting, results
+    )
 
 
 def _differentiable_adjoint(
@@ -192,10 +211,6 @@ def _differentiable_adjoint(
         for index, gradient in zip(wanted, found, strict=True):
             gradients[index] = gradient
     return gradients
-
-
-def _is_real(leaf: Tensor) -> bool:
-    return leaf.is_floating_point() or leaf.is_complex()
 
 
 def _is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:

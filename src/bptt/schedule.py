@@ -34,7 +34,8 @@ class Schedule:
     ) -> None:
         self.total, self.batch, self.lengths, self.reverse = steps, batch, lengths, reverse
         self.steps = steps if lengths is None else int(lengths.max()) if batch else 0
-        self._live = self._rest = None
+        self._live: list[Tensor | None] | None = None
+        self._rest: tuple[Tensor, Tensor] | None = None
         if lengths is not None and self.steps:
             self._set_lengths(lengths)
         self._reset = self._reset_masks(reset)

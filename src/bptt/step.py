@@ -20,6 +20,10 @@ class Arguments(NamedTuple):
     fresh: Leaves
 
 
+# The structure of a single tensor.
+LONE = Structure(torch.empty(0))
+
+
 class Protocol(NamedTuple):
     """How a cell's result is read: found once, from its first step."""
 
@@ -66,11 +70,16 @@ class Step:
             )
         return outputs, leaves
 
+    def unflatten(self, outputs: Leaves, state: Leaves) -> tuple[Any, Any]:
+        """Leaves as the cell returns them. The first step has been run."""
+        assert self.protocol is not None
+        return self.protocol.outputs.unflatten(outputs), self.protocol.state.unflatten(state)
+
 
 def read_protocol(result: Any, state: Structure) -> Protocol:
     """Whether a cell returned its state, or an output and its state."""
     if state.flatten(result) is not None:
-        return Protocol(True, Structure(torch.empty(0)), state)
+        return Protocol(True, LONE, state)
     pair = isinstance(result, (tuple, list)) and len(result) == 2
     if not pair or state.flatten(result[1]) is None:
         expected = describe(state.unflatten([torch.empty(0)] * state.size)).replace(" (0,)", "")
@@ -101,6 +110,16 @@ def check_leaves(outputs: Leaves, state: Leaves, before: Sequence[Tensor], batch
             raise CellError(
                 f"The cell returned an output whose leaf {index} is {_kind(leaf)}. An output has a "
                 f"row for each of the {batch} sequences of the batch: shape ({batch}, ...)."
+            )
+
+
+def check_untouched(given: Leaves, versions: list[int]) -> None:
+    """A step returns a new state and leaves its arguments as they are."""
+    for leaf, version in zip(given, versions, strict=True):
+        if leaf._version != version:
+            raise CellError(
+                f"The step changes its argument of shape {tuple(leaf.shape)} in place. Steps are "
+                "run again from stored states: return a new tensor, as in `s * a` for `s.mul_(a)`."
             )
 
 

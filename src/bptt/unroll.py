@@ -116,8 +116,7 @@ def _unroll(
         except (RuntimeError, TypeError, AttributeError, LookupError) as error:
             check.explain(error, cell, state, arguments)
             raise
-    protocol = step.protocol
-    return protocol.outputs.unflatten(outputs), protocol.state.unflatten(final)
+    return step.unflatten(outputs, final)
 
 
 def initial_state(cell: Any, batch_size: int) -> Any:

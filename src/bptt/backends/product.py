@@ -1,71 +1,116 @@
-"""The vector-Jacobian product of one step, and the sum over steps of each weight's share of it."""
+"""The vector-Jacobian product of one step, and the sum over steps of each weight's share of it.
+
+Two ways to the same numbers. `VectorJacobian` runs the step and lets autograd differentiate it.
+`Replay` does so for the last step only, writes down which operations that took, and applies those
+to all the other steps: without modules, autograd graphs, or a second time what is known from the
+forward pass. It is not asked where a step draws random numbers or makes Python look at the data.
+"""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager, nullcontext
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bptt import edges
+from bptt.compiler.program import Program, Task, build
+from bptt.compiler.record import Operation, Recording, Ref
 from bptt.errors import CellError
 from bptt.step import Leaves, Step
 
+Found = list[Tensor | None]
 
-class VectorJacobian:
-    """`product(x, s, dy, ds) -> (dx, ds_before)`; what falls to the weights adds up inside.
+BLOCK = 64  # steps whose shares of the weights' gradients are summed at once
 
-    Args:
-        step: the step, whose weights are leaves.
-        weights: every tensor that the step reaches otherwise than by argument.
-        wanted: per leaf of the inputs, whether its gradient is needed.
-    """
 
-    def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool]) -> None:
-        self._step, self._weights, self._wanted = step, weights, wanted
-        self._known = {id(weight) for weight in weights}
-        self._totals: list[Tensor | None] = [None] * len(weights)
-        self._last = self._nodes = 0
+class Point(NamedTuple):
+    """Where a step is differentiated: what it took in and what it returned."""
 
-    def __call__(
-        self,
-        inputs: Leaves,
-        state: Leaves,
-        d_outputs: Sequence[Tensor | None],
-        d_state: Sequence[Tensor | None],
-    ) -> tuple[list[Tensor | None], list[Tensor | None]]:
-        inputs = [_leaf(leaf, wanted) for leaf, wanted in zip(inputs, self._wanted, strict=True)]
-        state = [_leaf(leaf, leaf.is_floating_point() or leaf.is_complex()) for leaf in state]
-        with torch.enable_grad():
-            outputs, new = self._step(inputs, state)
-        roots, seeds = [], []
-        for root, seed in zip(outputs + new, [*d_outputs, *d_state], strict=True):
-            if seed is not None and root.requires_grad:
-                roots.append(root)
-                seeds.append(seed)
-        targets = [leaf for leaf in inputs + state if leaf.requires_grad]
-        if not roots or not targets + self._weights:
-            return [None] * len(inputs), [None] * len(state)
-        self._check(roots, targets)
-        found = torch.autograd.grad(roots, targets + self._weights, seeds, allow_unused=True)
-        self._accumulate(found[len(targets) :])
-        gradients = iter(found[: len(targets)])
-        back = [next(gradients) if leaf.requires_grad else None for leaf in inputs + state]
-        return back[: len(inputs)], back[len(inputs) :]
+    inputs: Leaves
+    state: Leaves
+    results: Leaves  # outputs and new state, or empty where those kept are not the step's own
 
-    def _accumulate(self, shares: Sequence[Tensor | None]) -> None:
+
+class Seeds(NamedTuple):
+    """dE/d(outputs) and dE/d(new state) of one step."""
+
+    outputs: Found
+    state: Found
+
+
+class Shares(NamedTuple):
+    """What one step passes on: dE/d(inputs), dE/d(state before), and its part of dE/d(weights)."""
+
+    inputs: Found
+    state: Found
+    weights: Found
+
+
+class Totals:
+    """The sum over steps of each weight's share."""
+
+    def __init__(self, count: int) -> None:
+        self.sums: Found = [None] * count
+
+    def add(self, shares: Found) -> None:
         totals, added = [], []
         for index, share in enumerate(shares):
-            total = self._totals[index]
             if share is None:
                 continue
+            total = self.sums[index]
             if total is None:
-                self._totals[index] = share.clone()  # it may be the very seed of another step
+                self.sums[index] = share.clone()  # it may be the very seed of another step
             else:
                 totals.append(total)
                 added.append(share)
         if totals:
             torch._foreach_add_(totals, added)
 
-    def _check(self, roots: Leaves, targets: Leaves) -> None:
+
+class VectorJacobian:
+    """`product(point, seeds) -> shares`, by autograd through one step.
+
+    Args:
+        step: the step, whose weights are leaves.
+        weights: every tensor with gradient that the step reaches otherwise than by argument.
+        wanted: per leaf of the inputs, whether its gradient is needed.
+    """
+
+    def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool]) -> None:
+        self._step, self._weights, self._wanted = step, weights, wanted
+        self.count = len(weights)
+        self._known = {id(weight) for weight in weights}
+        self._last = self._nodes = 0
+        self.results: Leaves = []  # outputs and new state of the latest step
+
+    def __call__(
+        self, point: Point, seeds: Seeds, recording: AbstractContextManager | None = None
+    ) -> Shares:
+        inputs = [_leaf(x, wanted) for x, wanted in zip(point.inputs, self._wanted, strict=True)]
+        state = [_leaf(leaf, is_real(leaf)) for leaf in point.state]
+        with recording or nullcontext():
+            return self._differentiate(inputs, state, seeds)
+
+    def _differentiate(self, inputs: Leaves, state: Leaves, seeds: Seeds) -> Shares:
+        with torch.enable_grad():
+            outputs, new = self._step(inputs, state)
+        self.results = outputs + new
+        pairs = zip(self.results, [*seeds.outputs, *seeds.state], strict=True)
+        pairs = [(root, seed) for root, seed in pairs if seed is not None and root.requires_grad]
+        leaves = [*inputs, *state, *self._weights]
+        found: Found = [None] * len(leaves)
+        targets = [index for index, leaf in enumerate(leaves) if leaf.requires_grad]
+        if pairs and targets:
+            roots, weighed = (list(side) for side in zip(*pairs, strict=True))
+            self._check(roots, inputs + state)
+            reached = [leaves[index] for index in targets]
+            gradients = torch.autograd.grad(roots, reached, weighed, allow_unused=True)
+            for index, gradient in zip(targets, gradients, strict=True):
+                found[index] = gradient
+        return _parted(found, len(inputs), len(state))
+
+    def _check(self, roots: Leaves, arguments: Leaves) -> None:
         """No step reaches a weight that the first one did not: its gradient would be lost.
 
         Walking the graph costs as much as an operation or two, so it is done for the first step and
@@ -76,7 +121,7 @@ class VectorJacobian:
         if nodes == self._nodes:
             return
         self._nodes = nodes
-        known = self._known | {id(leaf) for leaf in targets}
+        known = self._known | {id(leaf) for leaf in arguments}
         for leaf in edges.leaves_of(roots, since=0):
             if id(leaf) not in known:
                 raise CellError(
@@ -85,9 +130,132 @@ class VectorJacobian:
                     "Make it an attribute of the cell's module, or close over it."
                 )
 
-    def weights_gradient(self) -> list[Tensor | None]:
-        """The sum over all steps so far, per weight; None where no step uses it."""
-        return self._totals
+
+class Replay:
+    """The same product: the first call goes to autograd and is written down, the others repeat it.
+
+    What was written down is used only if it is what the forward pass did at its first step, can be
+    made a program, and gives that first call's numbers to the last bit; else autograd does it all.
+
+    Args:
+        exact: the product by autograd.
+        fixed: weights and constants, in the order in which `opening` names them w0, w1, ...
+        opening: the operations of the sequence's first step, written down in the forward pass.
+    """
+
+    def __init__(
+        self, exact: VectorJacobian, fixed: Leaves, opening: tuple[Operation, ...]
+    ) -> None:
+        self._exact, self._fixed, self._opening = exact, fixed, opening
+        self._program: Program | None = None
+        self._values: tuple = ()
+        self._recorded = False
+        self._rows: list[tuple[Tensor, ...]] = []
+
+    def __call__(self, point: Point, seeds: Seeds) -> Shares:
+        if not self._recorded:
+            self._recorded = True
+            return self._record(point, seeds)
+        if self._program is None:
+            return self._exact(point, seeds)
+        return self._run(self._program, point, seeds)
+
+    def _run(self, program: Program, point: Point, seeds: Seeds) -> Shares:
+        found = program.step(*_arguments(point, seeds), *self._values)
+        end = len(point.inputs) + len(point.state) + self._exact.count
+        if program.late:
+            self._rows.append(found[end:])
+        shares = _parted(list(found[:end]), len(point.inputs), len(point.state))
+        return shares if len(self._rows) < BLOCK else self._with_late(program, shares)
+
+    def _with_late(self, program: Program, shares: Shares) -> Shares:
+        """The shares, and those of all the steps whose rows are waiting to be summed."""
+        rows = [torch.cat(steps) for steps in zip(*self._rows, strict=True)]
+        self._rows.clear()
+        weights = list(shares.weights)
+        for place, share in zip(program.late, program.after(*rows, *self._values), strict=True):
+            weights[place] = share
+        return shares._replace(weights=weights)
+
+    def rest(self) -> Found:
+        """Shares of the weights that no call has returned yet."""
+        if self._program is None or not self._rows:
+            return []
+        nothing = Shares([], [], [None] * self._exact.count)
+        return self._with_late(self._program, nothing).weights
+
+    def _record(self, point: Point, seeds: Seeds) -> Shares:
+        # Copies, so that no two arguments share their memory by chance: names go by memory.
+        point = Point(*(_copies(leaves) for leaves in point))
+        seeds = Seeds(*(_copies(leaves) for leaves in seeds))
+        named = {"x": point.inputs, "s": point.state, "w": self._fixed}
+        recording = Recording(**named, dy=_present(seeds.outputs), ds=_present(seeds.state))
+        shares = self._exact(point, seeds, recording)
+        program = self._build(recording, point, seeds, shares)
+        if program is not None and self._agrees(program, point, seeds, shares):
+            self._program = program
+        return shares
+
+    def _agrees(self, program: Program, point: Point, seeds: Seeds, shares: Shares) -> bool:
+        self._values = program.once(*self._fixed)
+        found = self._run(program, point, seeds)
+        if self._rows:
+            found = self._with_late(program, found)
+        return _equal(
+            [*found.inputs, *found.state, *found.weights],
+            [*shares.inputs, *shares.state, *shares.weights],
+        )
+
+    def _build(
+        self, recording: Recording, point: Point, seeds: Seeds, shares: Shares
+    ) -> Program | None:
+        operations = tuple(recording.operations)
+        if recording.reason or operations[: len(self._opening)] != self._opening:
+            return None
+        found = [*shares.inputs, *shares.state, *shares.weights]
+        results = tuple(None if leaf is None else recording.name(leaf) for leaf in found)
+        if [leaf is None for leaf in found] != [name is None for name in results]:
+            return None
+        known = ()
+        if point.results:
+            names = [recording.name(leaf) for leaf in self._exact.results]
+            known = tuple((name, Ref(f"a{i}")) for i, name in enumerate(names) if name is not None)
+        parts = (point.inputs, point.state, point.results, *map(_present, seeds))
+        counts = zip(("x", "s", "a", "dy", "ds"), map(len, parts), strict=True)
+        arguments = tuple(Ref(f"{name}{i}") for name, count in counts for i in range(count))
+        weights = tuple(Ref(f"w{i}") for i in range(len(self._fixed)))
+        return build(Task(operations, arguments, weights, known, results, self._exact.count))
+
+
+def _arguments(point: Point, seeds: Seeds) -> Leaves:
+    """In the order of a program's arguments, laid out in memory as when it was written down."""
+    leaves = (*point.inputs, *point.state, *point.results, *seeds.outputs, *seeds.state)
+    return [leaf.contiguous() for leaf in leaves if leaf is not None]
+
+
+def _present(leaves: Sequence[Tensor | None]) -> Leaves:
+    return [leaf for leaf in leaves if leaf is not None]
+
+
+def _copies(leaves: Sequence[Tensor | None]) -> list:
+    contiguous = torch.contiguous_format
+    return [None if leaf is None else leaf.clone(memory_format=contiguous) for leaf in leaves]
+
+
+def _equal(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> bool:
+    return all(
+        a is b if a is None or b is None else torch.equal(a, b)
+        for a, b in zip(found, expected, strict=True)
+    )
+
+
+def is_real(leaf: Tensor) -> bool:
+    """Whether a tensor can have a gradient."""
+    return leaf.is_floating_point() or leaf.is_complex()
+
+
+def _parted(found: Found, inputs: int, state: int) -> Shares:
+    return Shares(found[:inputs], found[inputs : inputs + state], found[inputs + state :])
 
 
 def _leaf(tensor: Tensor, wanted: bool) -> Tensor:

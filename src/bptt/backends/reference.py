@@ -15,7 +15,16 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.backends.product import VectorJacobian
+from bptt.backends.product import (
+    Found,
+    Point,
+    Replay,
+    Seeds,
+    Totals,
+    VectorJacobian,
+    is_real,
+)
+from bptt.compiler.record import Operation
 from bptt.draws import Draws
 from bptt.schedule import Columns, Schedule, select
 from bptt.step import Leaves, Step
@@ -39,11 +48,12 @@ class Trajectory(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One unroll: the step, who steps when, and the random draws."""
+    """One unroll: the step, who steps when, the random draws, and what the first step did."""
 
     step: Step
     schedule: Schedule
     draws: Draws
+    opening: tuple[Operation, ...] = ()  # empty where it cannot be, or need not be, replayed
 
     def drawing(self):
         """Where steps are run: with the draws substituted, if the step draws at all."""
@@ -66,7 +76,7 @@ def forward(
         fresh: what a reset starts from, (B, ...) per leaf; empty where there are no resets.
         first: outputs and state of the first step, if it has been run already.
     """
-    step, schedule, draws = problem
+    step, schedule, draws, _ = problem
     columns = [schedule.columns(leaf) for leaf in inputs]
     state: Leaves = initial
     resting: Leaves = []
@@ -143,28 +153,33 @@ def _twin(states: Leaves, outputs: list[Leaves]) -> int | None:
 class Gradients(NamedTuple):
     """dE/d... per leaf; None where nothing arrives or nothing was asked for."""
 
-    inputs: list[Tensor | None]
-    initial: list[Tensor | None]
-    fresh: list[Tensor | None]
-    weights: list[Tensor | None]
+    inputs: Found
+    initial: Found
+    fresh: Found
+    weights: Found
+
+
+Steps = Sequence[Tensor] | Columns
 
 
 class Taken(NamedTuple):
-    """What a forward pass took in and kept, as its backward pass needs it."""
+    """What a forward pass took in and kept, as its backward pass needs it, by processing step."""
 
     inputs: Leaves
     initial: Leaves
     fresh: Leaves
     weights: Leaves
-    states: list[Sequence[Tensor]]
+    constants: Leaves
+    states: Sequence[Steps]
     resting: Leaves
+    results: Sequence[Steps]  # outputs and states; empty where rows rest
 
 
 def adjoint(
     problem: Problem,
     taken: Taken,
-    d_outputs: list[Tensor | None],
-    d_final: list[Tensor | None],
+    d_outputs: Found,
+    d_final: Found,
     wanted: Sequence[bool],
 ) -> Gradients:
     """Take dE/d(outputs) and dE/d(final state) back through every step.
@@ -176,39 +191,59 @@ def adjoint(
         d_final: (B, ...) per leaf, or None.
         wanted: per leaf of the inputs, whether its gradient is needed.
     """
-    step, schedule, draws = problem
+    schedule, draws = problem.schedule, problem.draws
     columns = [schedule.columns(leaf) for leaf in taken.inputs]
     losses = [None if leaf is None else schedule.adjoints(leaf) for leaf in d_outputs]
-    product = VectorJacobian(step, taken.weights, wanted)
-    d_inputs: list[list[Tensor | None]] = [[None] * schedule.steps for _ in taken.inputs]
-    d_fresh: list[Tensor | None] = [None] * len(taken.fresh)
-    d_state = d_final
+    product, totals = _product(problem, taken, wanted), Totals(len(taken.weights))
+    d_inputs: list[Found] = [[None] * schedule.steps for _ in taken.inputs]
+    d_fresh: Found = [None] * len(taken.fresh)
+    d_state = [_zero_for(leaf, s) for leaf, s in zip(d_final, taken.initial, strict=True)]
     with problem.drawing():
         for p in range(schedule.steps - 1, -1, -1):
             draws.begin(p)
-            live = schedule.live(p)
-            last = taken.initial if p == 0 else [states[p - 1] for states in taken.states]
-            before = _enter(schedule, p, last, taken.fresh)
-            if live is not None:
-                before = [select(live, a, b) for a, b in zip(before, taken.resting, strict=True)]
-            dy = [None if loss is None else loss[p] for loss in losses]
-            ds = [_keep(live, leaf) for leaf in d_state]
-            dx, d_before = product([column[p] for column in columns], before, dy, ds)
-            for steps, leaf in zip(d_inputs, dx, strict=True):
+            live, reset = schedule.live(p), schedule.reset(p)
+            seeds = Seeds(_at(losses, p), [_keep(live, d) for d in d_state])
+            shares = product(_point(schedule, taken, columns, p), seeds)
+            totals.add(shares.weights)
+            for steps, leaf in zip(d_inputs, shares.inputs, strict=True):
                 steps[p] = leaf
+            d_before = [_zero_for(d, s) for d, s in zip(shares.state, taken.initial, strict=True)]
             if live is not None:
                 d_before = _merge(live, d_before, d_state)
-            reset = schedule.reset(p)
             if reset is not None:
                 d_fresh = [_add(a, _keep(reset, b)) for a, b in zip(d_fresh, d_before, strict=True)]
                 d_before = [_keep(~reset, leaf) for leaf in d_before]
             d_state = d_before
-    return Gradients(
-        [_stack(schedule, steps, leaf) for steps, leaf in zip(d_inputs, taken.inputs, strict=True)],
-        d_state,
-        d_fresh,
-        product.weights_gradient(),
-    )
+        if isinstance(product, Replay):
+            totals.add(product.rest())
+    return Gradients([_stack(schedule, steps) for steps in d_inputs], d_state, d_fresh, totals.sums)
+
+
+def _product(problem: Problem, taken: Taken, wanted: Sequence[bool]) -> VectorJacobian | Replay:
+    exact = VectorJacobian(problem.step, taken.weights, wanted)
+    if not problem.opening or problem.draws.used:
+        return exact
+    return Replay(exact, taken.weights + taken.constants, problem.opening)
+
+
+def _point(schedule: Schedule, taken: Taken, columns: Sequence[Columns], p: int) -> Point:
+    """Step p once more: what it took in, and what it returned unless rows rest."""
+    last = taken.initial if p == 0 else [states[p - 1] for states in taken.states]
+    before = _enter(schedule, p, last, taken.fresh)
+    live = schedule.live(p)
+    if live is not None:
+        before = [select(live, a, b) for a, b in zip(before, taken.resting, strict=True)]
+    results = [kept[p] for kept in taken.results]
+    return Point([column[p] for column in columns], before, results)
+
+
+def _at(losses: Sequence[Columns | None], p: int) -> Found:
+    return [None if loss is None else loss[p] for loss in losses]
+
+
+def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
+    """An adjoint to start from where nothing arrived; integers have none."""
+    return torch.zeros_like(state) if adjoint is None and is_real(state) else adjoint
 
 
 def _keep(rows: Tensor | None, leaf: Tensor | None) -> Tensor | None:
@@ -216,9 +251,7 @@ def _keep(rows: Tensor | None, leaf: Tensor | None) -> Tensor | None:
     return leaf if rows is None or leaf is None else select(rows, leaf, None)
 
 
-def _merge(
-    live: Tensor, stepped: list[Tensor | None], waiting: list[Tensor | None]
-) -> list[Tensor | None]:
+def _merge(live: Tensor, stepped: Found, waiting: Found) -> Found:
     """The adjoint before a step: stepped back for live rows, as it was for those that rest."""
     pairs = zip(stepped, waiting, strict=True)
     return [_add(_keep(live, a), _keep(~live, b)) for a, b in pairs]
@@ -230,7 +263,7 @@ def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
     return a + b
 
 
-def _stack(schedule: Schedule, steps: list[Tensor | None], leaf: Tensor) -> Tensor | None:
+def _stack(schedule: Schedule, steps: Found) -> Tensor | None:
     """dE/dx of every step in one (T, B, ...), zero where rows rest."""
     some = next((step for step in steps if step is not None), None)
     if some is None:
