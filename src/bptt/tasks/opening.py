@@ -85,7 +85,10 @@ def find_source(data: str | Path | None, task: str | None) -> Source:
             f"There is neither a file nor a shipped data set {str(data)!r}."
             f"{nearest(path.name, shipped)} Shipped are {', '.join(shipped)}."
         )
-    return Source(path.stem, path, None, DataOptions())
+    name = path.stem
+    if path.suffix.lower() == ".ts":
+        name = name.removesuffix("_TRAIN").removesuffix("_TEST")
+    return Source(name, path, None, DataOptions())
 
 
 def _task_of(path: Path, options: DataOptions) -> str:
@@ -126,8 +129,8 @@ def restore_task(description: dict[str, Any]) -> Task:
 def data_name(data: str | Path | None, task: str | None = None) -> str:
     """A short name for the data, for the run folder.
 
-    >>> data_name("data/sales.csv"), data_name(None, "text")
-    ('sales', 'genesis')
+    >>> data_name("sales.csv"), data_name("Gun_TRAIN.ts"), data_name(None, "text")
+    ('sales', 'Gun', 'genesis')
     """
     return find_source(data, task).name
 
