@@ -15,6 +15,7 @@ from urllib.parse import unquote
 
 import jinja2
 import pytest
+import vl_convert
 
 from bptt.errors import RunError
 from bptt.report import write_report
@@ -143,7 +144,8 @@ def write_evaluation(folder: Path, measured: dict[str, Any]) -> None:
         "rows": 309,
         "columns": {"targets": [HOSTILE], "group": None},
         "split": {"train": 216, "validation": 46, "test": 47},
-        "normalisation": [{"column": "sunspots", "mean": 44.5093, "deviation": 36.2}],
+        "vocabulary": "\n abc",
+        "normalisation": {HOSTILE: {"mean": 44.5093, "deviation": 36.2}},
     }
     content = {"summary": summary, "validation": measured, "test": measured}
     (folder / "evaluation.json").write_text(json.dumps(content))
@@ -201,7 +203,7 @@ class Page(HTMLParser):
         return {name: json.loads(spec, parse_constant=pytest.fail) for name, spec in found}
 
     def rows(self, chart: str) -> list[dict[str, Any]]:
-        return self.charts[chart]["data"]["values"]
+        return self.charts[chart]["datasets"]["rows"]
 
     def attributes(self, *names: str) -> list[str]:
         return [a[n] or "" for _, a in self.elements for n in names if n in a]
@@ -262,6 +264,24 @@ def test_every_chart_has_words_and_a_table(tmp_path: Path) -> None:
     loss = list(csv.reader(io.StringIO(unquote(tables[2].partition(",")[2]))))
     assert loss[0] == ["training step", "training", "validation"]
     assert len(loss) == 61
+
+
+def test_every_line_is_drawn(tmp_path: Path) -> None:
+    page = report(make_run(tmp_path / "run"))
+    drawn = {
+        name: vl_convert.vegalite_to_svg(spec | {"width": 600})
+        for name, spec in page.charts.items()
+    }
+    for name, colours in {
+        "detail-1": {"truth": 119, "network": 119, "rule": 118},
+        "detail-2": {"network": 5, "rule": 5},
+        "curve-1": {"network": 59, "validation": 11},
+        "curve-2": {"validation": 11},
+        "gradient-1": {"network": 59},
+    }.items():
+        for colour, pieces in colours.items():
+            paths = re.findall(rf'd="([^"]*)" stroke="var\(--{colour}\)"', drawn[name])
+            assert pieces in [path.count("L") for path in paths]
 
 
 @pytest.mark.parametrize(
@@ -442,7 +462,7 @@ def test_times_are_drawn_as_what_they_are(times: list[Any], kind: str, first: in
     assert plot.rows[0]["x"] == first
     assert plot.rows[0]["at"] == str(times[0])
     assert plot.words == (
-        "Over 2 times the forecast is off by 0.5 on average, r by an unknown amount."
+        "Over 2 times, forecasts 3 steps ahead are off by 0.5 on average, r by an unknown amount."
     )
 
 

@@ -28,7 +28,7 @@ def loss_curves(run: Run) -> Plot:
         axis=STEPS,
         lines=[Line("network", "training"), Line("validation", "validation", points=_few(run))],
         rows=_merged(steps, _looks(run, "validation", lambda row: row.loss)),
-        moment=(best.step, f"lowest: epoch {best.epoch}") if best else None,
+        moment=(best.step, f"lowest: epoch {best.epoch:,}") if best else None,
         log=True,
     )
 
@@ -37,14 +37,11 @@ def headline_curve(run: Run) -> Plot:
     """The deciding metric on the validation part, beside the best naive rule's."""
     rule = best_rule(run.evaluation["validation"]) if run.evaluation else None
     name = metric(run.headline)
-    last = run.epochs[-1]
-    against = f" The best naive rule, {rule[0]}, has {figure(rule[1])} there." if rule else ""
     return Plot(
         title=f"{name[0].upper()}{name[1:]}",
         unit="on the validation part",
         file=f"{run.headline}.csv",
-        words=f"After epoch {last.epoch} the network's {name} on the validation part was "
-        f"{figure(last.headline)}.{against}",
+        words=_headline_words(run, name, rule),
         axis=STEPS,
         lines=[Line("validation", "the network", points=_few(run))],
         rows=_looks(run, "validation", lambda row: row.headline),
@@ -52,7 +49,7 @@ def headline_curve(run: Run) -> Plot:
     )
 
 
-def gradient_curve(run: Run, threshold: float | None) -> Plot:
+def gradient_curve(run: Run, threshold: float) -> Plot:
     """The norm of the gradient before clipping, and where it was clipped."""
     norms = [row.gradient_norm for row in run.steps if known(row.gradient_norm)]
     return Plot(
@@ -69,14 +66,26 @@ def gradient_curve(run: Run, threshold: float | None) -> Plot:
     )
 
 
-def _clipping_words(run: Run, threshold: float | None) -> str:
+def _headline_words(run: Run, name: str, rule: tuple[str, float] | None) -> str:
+    kept = best_epoch(run)
+    look = kept or run.epochs[-1]
+    whose = ", whose weights were kept," if kept else ""
+    against = f"; the best naive rule, {rule[0]}, has {figure(rule[1])} there" if rule else ""
+    return (
+        f"After epoch {look.epoch:,}{whose} the {name} on the validation part was "
+        f"{figure(look.headline)}{against}."
+    )
+
+
+def _clipping_words(run: Run, threshold: float) -> str:
     if not threshold:
         return "Gradients were not clipped."
     clipped = sum(row.clipped for row in run.steps)
-    share = 100 * clipped / len(run.steps)
+    if not clipped:
+        return f"The gradient was never longer than {figure(threshold)}, so it was never clipped."
     return (
         f"The gradient was longer than {figure(threshold)}, and so was clipped, in {clipped:,} of "
-        f"{count(len(run.steps), 'step')} ({share:.1f} %)."
+        f"{count(len(run.steps), 'step')} ({100 * clipped / len(run.steps):.1f} %)."
     )
 
 
@@ -88,8 +97,8 @@ def _loss_words(run: Run, best: EpochRow | None) -> str:
     if best is None:
         return f"{words}; the validation part has not been looked at yet."
     return (
-        f"{words}; the validation loss was lowest, {figure(best.loss)}, after epoch {best.epoch} "
-        f"of the {run.epochs[-1].epoch} that were run."
+        f"{words}; the validation loss was lowest, {figure(best.loss)}, after epoch {best.epoch:,} "
+        f"of the {run.epochs[-1].epoch:,} that were run."
     )
 
 
@@ -114,8 +123,8 @@ def _thinned(
 def _at(bucket: Sequence[StepRow]) -> str:
     first, last = bucket[0], bucket[-1]
     if first is last:
-        return f"step {last.step:,}, epoch {last.epoch}"
-    return f"steps {first.step:,} to {last.step:,}, epoch {last.epoch}"
+        return f"step {last.step:,}, epoch {last.epoch:,}"
+    return f"steps {first.step:,} to {last.step:,}, epoch {last.epoch:,}"
 
 
 def _looks(run: Run, field: str, value: Callable[[EpochRow], float]) -> list[Row]:
@@ -123,7 +132,7 @@ def _looks(run: Run, field: str, value: Callable[[EpochRow], float]) -> list[Row
     return [
         {
             "x": bucket[-1].step,
-            "at": f"step {bucket[-1].step:,}, after epoch {bucket[-1].epoch}",
+            "at": f"step {bucket[-1].step:,}, after epoch {bucket[-1].epoch:,}",
             field: fmean(map(value, bucket)),
         }
         for bucket in buckets(looks)

@@ -33,8 +33,10 @@ LOOK = {
 
 def vega_lite(plot: Plot) -> dict[str, Any]:
     """The chart's specification, as wide as its place on the page."""
-    chart = alt.layer(*_layers(plot), data=alt.Data(values=_with_tips(plot)))
-    return chart.properties(width="container", height=plot.height).configure(**LOOK).to_dict()
+    chart = alt.layer(*_layers(plot), data=alt.NamedData("rows"))
+    sized = chart.properties(width="container", height=plot.height).configure(**LOOK)
+    # The rows join at the end: Altair would copy and check each of them, for half a second.
+    return sized.to_dict() | {"datasets": {"rows": _with_tips(plot)}}
 
 
 def _with_tips(plot: Plot) -> list[Row]:
@@ -67,7 +69,11 @@ def _x(axis: Axis, name: str = "x") -> alt.X:
     scale = alt.Scale(type="utc") if axis.kind == "temporal" else alt.Scale(nice=False, zero=False)
     ticks = alt.ExprRef("max(3, floor(width / 90))")
     look = alt.Axis(
-        title=axis.name, tickCount=ticks, labelOverlap=True, format=axis.format or alt.Undefined
+        title=axis.name,
+        tickCount=ticks,
+        labelOverlap=True,
+        format=axis.format or alt.Undefined,
+        tickMinStep=1 if axis.format else alt.Undefined,
     )
     return alt.X(name, type=axis.kind, scale=scale, axis=look)
 

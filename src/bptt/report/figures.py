@@ -94,3 +94,12 @@ def shortened(text: object, longest: int = 200) -> str:
     """
     whole = str(text)
     return whole if len(whole) <= longest else f"{whole[:longest]}… ({len(whole):,} characters)"
+
+
+def visible(text: object) -> str:
+    r"""A text in which line ends and the like are seen.
+
+    >>> print(visible("a\n b"))
+    a\n b
+    """
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(text))

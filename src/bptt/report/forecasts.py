@@ -42,17 +42,17 @@ def _series(one: dict[str, Any], rule: str) -> Plot:
             times, one["time"], one["truth"], one["forecast"], one["baseline"], strict=True
         )
     ]
-    shown = rows[-POINTS:]
+    ahead = f"{count(one['lead'], 'step')} ahead"
     part = f" The last {POINTS:,} of {len(rows):,} are drawn." if len(rows) > POINTS else ""
     return Plot(
         title=_title(one),
-        unit=f"forecast {count(one['lead'], 'step')} ahead",
+        unit=f"forecast {ahead}",
         file=f"{one['target']}.csv",
-        words=f"Over {count(len(rows), 'time')} the forecast is off by {_error(rows, 'network')} "
-        f"on average, {rule} by {_error(rows, 'rule')}.{part}",
+        words=f"Over {count(len(rows), 'time')}, forecasts {ahead} are off by "
+        f"{_error(rows, 'network')} on average, {rule} by {_error(rows, 'rule')}.{part}",
         axis=Axis("time", kind, _format(kind, times)),
         lines=[Line("rule", rule), Line("truth", "truth"), Line("network", "the network")],
-        rows=shown,
+        rows=rows[-POINTS:],
         height=260,
     )
 

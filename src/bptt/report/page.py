@@ -17,15 +17,8 @@ SAMPLES = 10  # texts shown; a task gives a few
 
 def render(run: Run) -> str:
     """The report of a run as HTML."""
-    return fill(
-        {
-            "version": __version__,
-            **_result(run),
-            **_details(run.evaluation),
-            **_training(run),
-            **_facts(run),
-        }
-    )
+    content = _result(run) | _details(run.evaluation) | _training(run) | _facts(run)
+    return fill(content | {"contents": _contents(content), "version": __version__})
 
 
 def _result(run: Run) -> dict[str, Any]:
@@ -34,7 +27,6 @@ def _result(run: Run) -> dict[str, Any]:
     return {
         "name": run.folder.resolve().name,
         "subtitle": _subtitle(run.config),
-        "contents": _contents(run),
         "verdict": judge(run),
         "comparisons": compare(run.evaluation) if run.evaluation else [],
         "rules": list(test["baselines"]) if test else [],
@@ -80,7 +72,7 @@ def _effort(run: Run) -> str:
     best, options = best_epoch(run), run.config["training"]
     if best is None:
         return work
-    work = f"{work} The weights kept are those after epoch {best.epoch}."
+    work = f"{work} The weights kept are those after epoch {best.epoch:,}."
     stale = run.epochs[-1].epoch - best.epoch
     if stale < options["patience"] or run.epochs[-1].epoch >= options["epochs"]:
         return work
@@ -91,9 +83,10 @@ def _facts(run: Run) -> dict[str, Any]:
     """The sections that are lists of facts."""
     config, model = run.config, run.model
     data = {name: fact for name, fact in config["data"].items() if name != "fingerprint"}
-    summary = run.evaluation["summary"] if run.evaluation else {}
+    summary = dict(run.evaluation["summary"]) if run.evaluation else {}
     made = {name: model[name] for name in ("parameters", "shape") if name in model}
     return {
+        "parts": summary.pop("split", {}),
         "data": data | summary,
         "model": config["network"] | made,
         "training": config["training"],
@@ -117,12 +110,14 @@ def _subtitle(config: dict[str, Any]) -> str:
     )
 
 
-def _contents(run: Run) -> list[tuple[str, str]]:
+def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
     """The sections that this report has, as (id, title)."""
     sections = [
-        ("detail", "On the test part", run.evaluation),
-        ("curves", "Learning curves", run.steps),
-        ("gradient", "Gradient", run.steps),
+        ("detail", "Forecasts and truth", content["forecasts"]),
+        ("detail", "Confusion of labels", content["confusion"]),
+        ("detail", "Samples", content["samples"]),
+        ("curves", "Learning curves", content["curves"]),
+        ("gradient", "Gradient", content["gradient"]),
         ("data", "Data and split", True),
         ("model", "Model and training", True),
         ("again", "Do it again", True),

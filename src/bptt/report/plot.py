@@ -26,7 +26,7 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """What the rows' `x` is: steps and times alike."""
+    """What the rows' `x` is: steps and times alike; a format where it is whole numbers."""
 
     name: str
     kind: Literal["quantitative", "temporal"] = "quantitative"

@@ -12,9 +12,9 @@ import vl_convert
 from markupsafe import Markup
 
 from bptt.report.drawing import vega_lite
-from bptt.report.figures import figure, metric, percent, shortened, words
+from bptt.report.figures import figure, metric, percent, shortened, visible, words
 
-FILTERS = (figure, metric, percent, shortened, vega_lite, words)
+FILTERS = (figure, metric, percent, shortened, vega_lite, visible, words)
 
 
 def fill(content: dict[str, Any]) -> str:
@@ -43,23 +43,22 @@ def _environment() -> jinja2.Environment:
     )
     environment.policies["json.dumps_kwargs"] = {"allow_nan": False, "separators": (",", ":")}
     environment.filters |= {function.__name__: function for function in FILTERS}
-    environment.tests["table"] = _is_table
     environment.tests["plain"] = _is_plain
+    environment.tests["grid"] = _is_grid
     return environment
 
 
-def _is_table(value: Any) -> bool:
-    """Whether it is a list of dicts with the same keys."""
-    if not (isinstance(value, list) and value and all(isinstance(row, dict) for row in value)):
-        return False
-    return all(row.keys() == value[0].keys() for row in value)
-
-
 def _is_plain(value: Any) -> bool:
-    """Whether it is a dict of values that are neither dicts nor lists."""
-    return isinstance(value, dict) and not any(
-        isinstance(item, dict | list) for item in value.values()
-    )
+    """Whether it is a dict of values that fit on a line: no dicts, no lists of lists or dicts."""
+    items = value.values() if isinstance(value, dict) else [{}]
+    lists = (item if isinstance(item, list) else [item] for item in items)
+    return not any(isinstance(part, dict | list) for item in lists for part in item)
+
+
+def _is_grid(value: Any) -> bool:
+    """Whether it is a dict of plain dicts with the same names: a table with a name to each row."""
+    rows = list(value.values()) if isinstance(value, dict) else []
+    return bool(rows) and all(_is_plain(row) and list(row) == list(rows[0]) for row in rows)
 
 
 def _asset(name: str) -> str:
