@@ -1,7 +1,7 @@
 """One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
 
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
@@ -217,6 +217,13 @@ def _is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:
     return any(leaf is tensor for tensor in tensors)
 
 
+def autocast_off(device_type: str) -> AbstractContextManager[object]:
+    """Where autocast does nothing; on devices that know none, nothing needs to be done."""
+    if torch.amp.autocast_mode.is_autocast_available(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
 @contextmanager
 def plain_numerics(device_type: str) -> Iterator[None]:
     """Autocast off, and parametrized weights computed anew at each step.
@@ -226,7 +233,7 @@ def plain_numerics(device_type: str) -> Iterator[None]:
     cached = parametrize._cache_enabled
     parametrize._cache_enabled = 0
     try:
-        with torch.autocast(device_type, enabled=False):
+        with autocast_off(device_type):
             yield
     finally:
         parametrize._cache_enabled = cached

@@ -100,7 +100,7 @@ def _unroll(
     lengths = check.lengths(lengths, steps, batch, device)
     reset = check.reset(reset, steps, batch, device)
     dtype = _autocast_dtype(cell, device)
-    with torch.autocast(device.type, enabled=False):
+    with engine.autocast_off(device.type):
         needs_fresh = state is None or (reset is not None and reset_state is None)
         fresh = initial_state(cell, batch) if needs_fresh else None
         state = fresh if state is None else state
@@ -162,7 +162,8 @@ def _no_steps(step: Step, schedule: Schedule, arguments: Arguments) -> Leaves:
 
 def _autocast_dtype(cell: Any, device: torch.device) -> torch.dtype | None:
     """What autocast's tensors are cast to: the dtype of the cell's parameters."""
-    if not torch.is_autocast_enabled(device.type) or not isinstance(cell, nn.Module):
+    known = torch.amp.autocast_mode.is_autocast_available(device.type)
+    if not known or not torch.is_autocast_enabled(device.type) or not isinstance(cell, nn.Module):
         return None
     floating = (p.dtype for p in cell.parameters() if p.is_floating_point())
     return next(floating, None)

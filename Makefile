@@ -1,0 +1,40 @@
+# Everything is set up on first use, in .venv inside the checkout, from Python and make alone.
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/ready
+
+.PHONY: demo test test-long lint types check benchmark clean
+
+demo: $(READY)  ## train on data that come with bptt, and write a report
+	$(BIN)/bptt train
+
+test: $(READY)  ## all tests but the long ones
+	$(BIN)/python -m pytest -q
+
+test-long: $(READY)  ## the long ones too
+	$(BIN)/python -m pytest -q -m "long or not long"
+
+lint: $(READY)
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+
+types: $(READY)
+	$(BIN)/pyrefly check
+
+check: lint types test  ## what CI runs
+
+benchmark: $(READY)  ## the reference backend beside autograd's loop, and what trained networks reach
+	$(BIN)/python benchmarks/reference.py
+	$(BIN)/python benchmarks/learning.py
+
+clean:  ## remove the virtual environment and what tools leave behind
+	rm -rf .venv .pytest_cache .ruff_cache .hypothesis
+
+$(READY): requirements.txt pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "bptt needs Python 3.11 or newer, $(PYTHON) is $$($(PYTHON) -V 2>&1). Name another: make PYTHON=python3.12"; exit 1; }
+	@echo "Setting up .venv, once: a few minutes, most of them for torch."
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.txt
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps -e .
+	@touch $(READY)
