@@ -132,13 +132,13 @@ X = torch.zeros(T, B, I, dtype=torch.float64)
         (
             lambda: bptt.unroll(GRU(I, H), X, (X[0], X[0])),
             StructureError,
-            "GRU: state should be a t",
+            "state: expected the structure",
         ),
         (lambda: bptt.unroll(LSTM(I, H), X, X[0]), StructureError, "LSTM: state should be a pair"),
         (
             lambda: bptt.unroll(LSTM(I, H), X[:, 0, None, 0]),
             ArgumentError,
-            r"alike but for the last",
+            r"inputs: expected \(T, B, 3\)",
         ),
         (lambda: bptt.unroll(LSTM(I, H), X[..., :2]), ArgumentError, "inputs: expected 3 features"),
         (lambda: bptt.unroll(GRU(I, H), X.float()), ArgumentError, "inputs: expected float64"),

@@ -42,7 +42,7 @@ def choices(cell: Any, method: Any, backend: Any) -> None:
         raise BackendError(f"backend: this version has {_listed(BACKENDS)}, not {backend!r}.")
 
 
-def inputs(given: Any) -> tuple[Leaves, int, int, torch.device]:
+def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
     """The leaves of the inputs, T, B and the device."""
     leaves = pytree.tree_leaves(given)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
@@ -60,7 +60,22 @@ def inputs(given: Any) -> tuple[Leaves, int, int, torch.device]:
             raise ArgumentError(
                 f"inputs: expected all leaves on one device, got {first.device} and {leaf.device}."
             )
+    if len(leaves) == 1 and first.dim() == 2 and _takes_features(cell, first):
+        raise ArgumentError(
+            f"inputs: expected (T, B, {_size(cell)}), as the cell's input_size says, got "
+            f"{tuple(first.shape)}. A single sequence (T, {_size(cell)}) becomes a batch by "
+            "unsqueeze(1)."
+        )
     return leaves, first.shape[0], first.shape[1], first.device
+
+
+def _takes_features(cell: Any, leaf: Tensor) -> bool:
+    return leaf.is_floating_point() and isinstance(_size(cell), int)
+
+
+def _size(cell: Any) -> Any:
+    """What torch.nn and the field call the number of features of x_t, where a cell says it."""
+    return getattr(cell, "input_size", None)
 
 
 def lengths(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | None:

@@ -126,7 +126,7 @@ def assert_close(found: Tensor | None, expected: Tensor | None, kind: str, what:
     if not found.numel():
         return
     allowed = TOLERANCES[found.dtype][kind]
-    error = float(((found - expected).detach().abs() / (expected.abs() + 1)).max())
+    error = float(((found - expected).abs() / (expected.abs() + 1)).detach().max())
     if not error <= allowed:  # written so that NaN fails
         raise AssertionError(f"{what}: relative error {error:.2g}, allowed are {allowed:.2g}")
 

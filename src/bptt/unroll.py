@@ -94,7 +94,7 @@ def _unroll(
 ) -> tuple[Any, Any]:
     check.not_transformed()
     check.choices(cell, method, backend)
-    xs, steps, batch, device = check.inputs(inputs)
+    xs, steps, batch, device = check.inputs(inputs, cell)
     if hasattr(cell, "begin"):
         cell.begin(batch)
     lengths = check.lengths(lengths, steps, batch, device)

@@ -3,7 +3,7 @@
 import torch
 from torch import Tensor, nn
 
-from bptt.cells.parts import check_sizes, check_step, uniform
+from bptt.cells.parts import check_sizes, uniform
 
 
 def gru(p: Tensor, q: Tensor, state: Tensor) -> Tensor:
@@ -33,8 +33,7 @@ class GRU(nn.Module):
     Weights start uniform in +-1/sqrt(H), as torch.nn.GRU's do.
 
     Raises:
-        ArgumentError: a size below 1; in a step, x and state of unlike batch sizes.
-        StructureError: a state that is not a tensor.
+        ArgumentError: a size below 1.
 
     Source: Cho et al. 2014, "Learning phrase representations using RNN encoder-decoder".
     Not in the paper: the reset gate acts after the product with Wsn, so that the three products
@@ -60,7 +59,6 @@ class GRU(nn.Module):
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """s_t (B, H) from x_t (B, I) and s_{t-1} (B, H)."""
-        check_step(self, x, state)
         p, q = x @ self.Wx, state @ self.Ws
         if self.bx is not None and self.bs is not None:
             p, q = p + self.bx, q + self.bs

@@ -33,20 +33,3 @@ def check_pair(cell: nn.Module, state: object) -> None:
             f"{type(cell).__name__}: state should be a pair (h, c) of tensors, got "
             f"{describe(state)}; initial_state(batch_size) gives one"
         )
-
-
-def check_step(cell: nn.Module, x: Tensor, *state: Tensor) -> None:
-    """Raise unless x and the state are tensors alike in every axis but the last.
-
-    Broadcasting would make something of x (I,) and a state (B, H), but not what is meant.
-    """
-    who = type(cell).__name__
-    for name, value in (("x", x), *(("state", part) for part in state)):
-        if not isinstance(value, Tensor):
-            raise StructureError(f"{who}: {name} should be a tensor, got {describe(value)}")
-        if value.shape[:-1] != x.shape[:-1]:
-            raise ArgumentError(
-                f"{who}: x and state should be (B, I) and (B, H), alike but for the last axis, got "
-                f"{tuple(x.shape)} and {tuple(value.shape)}. A single sequence (T, I) becomes a "
-                "batch by unsqueeze(1)"
-            )
