@@ -18,7 +18,6 @@ if TYPE_CHECKING:  # Lightning takes seconds to import, so it is imported once s
     from bptt.train.job import Job
 
 WITH_RESUME = {"--resume", "--epochs", "--checkpoint-every"}
-INTERRUPTED = 130
 
 
 def _check_given(arguments: ArgumentCollection) -> None:
@@ -107,7 +106,7 @@ def _carry_out(job: "Job", console: Console) -> int:
             fit(job, Screen(console))
     except Stopped as stopped:
         show_stop(console, job, saved=stopped.saved)
-        return INTERRUPTED if processes.is_first() else 0
+        return stopped.code if processes.is_first() else 0
     if job.run is not None:
         with console.status("Measuring the best network, writing the report ..."):
             conclude(job, job.run)

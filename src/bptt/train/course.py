@@ -53,6 +53,7 @@ class Course(lightning.Callback):
         self._seconds_before = job.state.position.seconds
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
+        self._interrupt.listen()
         self._optimizer = trainer.optimizers[0]
         self._scheduler = ReduceLROnPlateau(
             self._optimizer, factor=0.5, patience=self._options.patience // 2
@@ -125,12 +126,12 @@ class Course(lightning.Callback):
     def _heed_wishes(self, trainer: lightning.Trainer) -> None:
         """Save if it is time to; stop if anybody pressed Ctrl-C or patience is at its end."""
         late = time.monotonic() - self._saved_at >= self._options.checkpoint_every
-        wishes = [float(self._interrupt.asked), float(processes.is_first() and late)]
-        asked, due = processes.total(wishes, self._module.device)
-        if asked or due:
+        wishes = [float(self._interrupt.heard), float(processes.is_first() and late)]
+        heard, due = processes.largest(wishes, self._module.device)
+        if heard or due:
             self._save()
-        if asked:
-            raise Stopped(saved=True)
+        if heard:
+            raise Stopped(int(heard), saved=True)
         if self._state.best.stale >= self._options.patience:
             trainer.should_stop = True
 

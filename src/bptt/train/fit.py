@@ -97,7 +97,7 @@ def _end_siblings(trainer: lightning.Trainer) -> None:
     """Processes that this one started wait for it in vain once it fails."""
     launcher = trainer.strategy.launcher
     if launcher is not None:
-        launcher.kill(signal.SIGTERM)
+        launcher.kill(signal.SIGKILL)
 
 
 def _quieten_lightning() -> None:

@@ -1,47 +1,61 @@
 """Ctrl-C: once, and training saves after the step it is in; twice, and it stops at once."""
 
 import signal
+import time
 from collections.abc import Callable
 from types import FrameType
 from typing import Any, Self
 
+ECHO = 1.0  # seconds; torchrun passes on to its processes a Ctrl-C that the terminal sent them too
+
 
 class Stopped(BaseException):
-    """Training was stopped by Ctrl-C. Not an `Exception`, so that nothing takes it for a failure.
+    """Training was stopped by a signal. No `Exception`, so that nothing takes it for a failure.
 
     Attributes:
         saved: whether the last step is in the checkpoint.
+        code: what a shell expects a process to exit with that the signal stopped.
     """
 
-    def __init__(self, *, saved: bool) -> None:
+    def __init__(self, number: int, *, saved: bool) -> None:
         super().__init__()
-        self.saved = saved
+        self.saved, self.code = saved, 128 + number
 
 
 class Interrupt:
-    """Listens for Ctrl-C while it is entered.
+    """Listens for Ctrl-C, and for SIGTERM, with which clusters and `kill` ask a process to end.
 
     Args:
-        acknowledge: called at the first Ctrl-C, to tell the user that it was heard.
+        acknowledge: called at the first signal, to tell the user that it was heard.
 
     Attributes:
-        asked: whether Ctrl-C was pressed.
+        heard: the first signal's number; 0: there was none.
     """
 
     def __init__(self, acknowledge: Callable[[], None]) -> None:
         self._acknowledge = acknowledge
-        self._before: Any = None
-        self.asked = False
+        self._before: dict[int, Any] = {}
+        self._heard_at = 0.0
+        self.heard = 0
 
     def __enter__(self) -> Self:
-        self._before = signal.signal(signal.SIGINT, self._hear)
+        self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
+        self.listen()
         return self
 
-    def __exit__(self, *_: object) -> None:
-        signal.signal(signal.SIGINT, self._before)
+    def listen(self) -> None:
+        """Listen again, if somebody else has set handlers since: Lightning does for SIGTERM."""
+        for number in self._before:
+            signal.signal(number, self._hear)
 
-    def _hear(self, _number: int, _frame: FrameType | None) -> None:
-        if self.asked:
-            raise Stopped(saved=False)
-        self.asked = True
-        self._acknowledge()
+    def __exit__(self, *_: object) -> None:
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+
+    def _hear(self, number: int, _frame: FrameType | None) -> None:
+        now = time.monotonic()
+        if not self.heard:
+            self.heard, self._heard_at = number, now
+            self._acknowledge()
+        elif now - self._heard_at > ECHO:
+            raise Stopped(number, saved=False)

@@ -67,7 +67,8 @@ def new_job(
     Raises:
         DataError, CellError, ArgumentError, RunError: something does not fit; nothing was written.
     """
-    check_place(out, overwrite=overwrite)
+    if processes.is_first():
+        check_place(out, overwrite=overwrite)
     training = replace(training, devices=processes.wanted(training.devices))
     task = open_task(data, task_name, options, seed=training.seed)
     network, every_parameter_used = _make_network(task, network_options, training)

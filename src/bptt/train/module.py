@@ -61,11 +61,16 @@ class TrainingModule(lightning.LightningModule):
         return move(batch, device)
 
     def _loss(self, batch: Batch) -> tuple[Tensor, int]:
+        if batch.numeric.shape[1] == 0:
+            return self._nothing(), 0
         outputs, state = self.network(batch, self.carried)
         if self.task.carries_state:
             self.carried = pytree.tree_map(torch.detach, state)
-        if outputs.numel() == 0:
-            # No rows for this process: a zero that still reaches every parameter, for the
-            # processes wait for each other's gradients of each parameter.
-            return outputs.sum(), 0
         return self.task.loss(outputs, batch)
+
+    def _nothing(self) -> Tensor:
+        """The loss of no rows: a zero that depends on every parameter.
+
+        Processes wait for each other's gradient of each parameter, so this one must have them all.
+        """
+        return torch.stack([(0 * p).sum() for p in self.network.parameters()]).sum()

@@ -43,12 +43,13 @@ def nodes() -> int:
 
 
 def total(values: list[float], device: torch.device) -> list[float]:
-    """The values of all processes, added up."""
-    if world() == 1:
-        return values
-    tensor = torch.tensor(values, dtype=torch.float64, device=device)
-    dist.all_reduce(tensor)
-    return tensor.tolist()
+    """The values of all processes, added up one by one; every process must call."""
+    return _reduce(values, device, dist.ReduceOp.SUM)
+
+
+def largest(values: list[float], device: torch.device) -> list[float]:
+    """The largest of all processes' values, one by one; every process must call."""
+    return _reduce(values, device, dist.ReduceOp.MAX)
 
 
 def gather(value: T) -> list[T]:
@@ -67,3 +68,11 @@ def first_says(value: T) -> T:
     values = [value]
     dist.broadcast_object_list(values, src=0)
     return values[0]
+
+
+def _reduce(values: list[float], device: torch.device, way: Any) -> list[float]:
+    if world() == 1:
+        return values
+    tensor = torch.tensor(values, dtype=torch.float64, device=device)
+    dist.all_reduce(tensor, way)
+    return tensor.tolist()
