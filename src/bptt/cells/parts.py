@@ -1,7 +1,7 @@
 """What every cell here shares: how weights start, and what a step refuses."""
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
 from bptt.errors import ArgumentError, StructureError
 from bptt.structure import describe
