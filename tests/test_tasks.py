@@ -421,6 +421,19 @@ def test_text_figures_by_hand(tmp_path):
     assert after_a[2] == pytest.approx((2 + 20 * 3 / 8) / (3 + 20))
 
 
+def test_a_text_is_shown_by_samples_that_go_on_from_its_test_part(tmp_path):
+    path = tmp_path / "a.txt"
+    path.write_text("to be or not to be é " * 40)
+    task = Text.open(path, DataOptions(window=8))
+    samples = task.evaluate(zeros(task), "test", 4).details["samples"]
+    assert [len(s["text"]) for s in samples] == [240] * 3
+    assert all(s["prompt"] and s["prompt"] in path.read_text() for s in samples)
+    assert len({s["text"] for s in samples}) == 3
+    assert task.evaluate(zeros(task), "validation", 4).details == {}
+    path.write_text("b ")  # a prompt is never empty
+    assert len(task.load(path).evaluate(zeros(task), "test", 4).details["samples"]) == 3
+
+
 def test_what_cannot_be_written_is_not_drawn():
     task = open_task("genesis")
     assert isinstance(task, Text)

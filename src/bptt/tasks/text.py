@@ -20,6 +20,7 @@ from bptt.tasks.task import Batch, Batches, Evaluation, Forward, NetworkShape, P
 SHARES = (0.80, 0.90)  # of the characters: the end of training, the end of validation
 USUAL_WINDOW, LEAST_CHARACTERS = 64, 100
 UNKNOWN, NO_TARGET = 0, -1
+SAMPLES, PROMPT, WRITTEN = 3, 40, 240  # what the report shows: samples, and characters in each
 
 
 @dataclass(frozen=True)
@@ -47,6 +48,10 @@ class Vocabulary:
         known, points = _code_points(self.characters), _code_points(text)
         place = np.searchsorted(known, points).clip(max=len(known) - 1)
         return np.where(known[place] == points, place + 1, UNKNOWN)
+
+    def decode(self, codes: NDArray[np.int64]) -> str:
+        """The characters of (N,) codes, a replacement character for what is unknown."""
+        return "".join(self.characters[code - 1] if code else "\ufffd" for code in codes)
 
 
 def _code_points(text: str) -> NDArray[np.int64]:
@@ -186,7 +191,18 @@ class Text(Task):
             lower_is_better=True,
             metrics=text_metrics(nats, characters),
             baselines=self._baselines(self.parts[part]),
+            details={"samples": self._samples(forward)} if part == "test" else {},
         )
+
+    def _samples(self, forward: Forward) -> list[dict[str, str]]:
+        """What the network writes where the test part goes on otherwise."""
+        codes, samples = self.parts["test"], []
+        for seed, start in enumerate(np.linspace(0, len(codes), SAMPLES, endpoint=False)):
+            text = self.vocabulary.decode(codes[int(start) :][: 2 * PROMPT])
+            prompt = (text[text.find(" ") + 1 :] or text)[:PROMPT]  # from the start of a word
+            written = self.generate(forward, prompt, WRITTEN, temperature=0.8, seed=seed)
+            samples.append({"prompt": prompt, "text": written})
+        return samples
 
     def _baselines(self, codes: NDArray[np.int64]) -> dict[str, dict[str, float]]:
         after = codes[1:]
