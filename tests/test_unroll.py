@@ -193,7 +193,7 @@ def test_what_the_loop_keeps_of_a_step(name, programs):
 
 
 def branching(x, s):
-    return (s * 0.5 if float(s.sum()) > 0 else s * 0.9) + x
+    return (s * 0.5 if float(s.detach().sum()) > 0 else s * 0.9) + x
 
 
 def listing(x, s):
@@ -461,6 +461,22 @@ def test_integer_state_is_carried_without_an_adjoint():
         gradients(lambda: bptt.unroll(cell, x, state), [x]),
         gradients(lambda: oracle(cell, x, state), [x]),
     )
+
+
+def test_states_and_inputs_are_kept_and_nothing_else():
+    """For an Elman cell the outputs are the states: the graph holds them once."""
+    cell, x = Elman(3, 4), torch.randn(50, 2, 3)
+    kept = {}
+
+    def pack(tensor):
+        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        outputs, _ = bptt.unroll(cell, x)
+    initial = 2 * 4 * 8
+    weights = sum(p.numel() for p in cell.parameters()) * 8
+    assert sum(kept.values()) == outputs.nbytes + x.nbytes + initial + weights
 
 
 # Random draws.

@@ -84,8 +84,13 @@ def _first_step_watched(
     replica.adopt([leaf for leaf in reached if id(leaf) not in given])
     if recording.reason is None:
         problem = problem._replace(opening=tuple(recording.operations))
-    first = [leaf.detach() for leaf in outputs], [leaf.detach() for leaf in state]
-    return first, problem
+    return _detached(outputs, state), problem
+
+
+def _detached(outputs: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
+    """Without their graph; a state that is also an output stays one and the same tensor."""
+    detached = {id(leaf): leaf.detach() for leaf in outputs + state}
+    return [detached[id(leaf)] for leaf in outputs], [detached[id(leaf)] for leaf in state]
 
 
 def _first_arguments(schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:

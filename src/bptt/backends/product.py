@@ -21,7 +21,9 @@ from bptt.step import Leaves, Step
 
 Found = list[Tensor | None]
 
-BLOCK = 64  # steps whose shares of the weights' gradients are summed at once
+# Rows whose shares of the weights' gradients are summed at once, and at most so many steps of them:
+# enough to make one large product of many small ones, few enough to weigh nothing in memory.
+ROWS, STEPS = 256, 64
 
 
 class Point(NamedTuple):
@@ -166,7 +168,11 @@ class Replay:
         if program.late:
             self._rows.append(found[end:])
         shares = _parted(list(found[:end]), len(point.inputs), len(point.state))
-        return shares if len(self._rows) < BLOCK else self._with_late(program, shares)
+        return self._with_late(program, shares) if self._enough() else shares
+
+    def _enough(self) -> bool:
+        steps = len(self._rows)
+        return steps > 0 and (steps == STEPS or steps * len(self._rows[0][0]) >= ROWS)
 
     def _with_late(self, program: Program, shares: Shares) -> Shares:
         """The shares, and those of all the steps whose rows are waiting to be summed."""
