@@ -463,20 +463,23 @@ def test_integer_state_is_carried_without_an_adjoint():
     )
 
 
-def test_states_and_inputs_are_kept_and_nothing_else():
-    """For an Elman cell the outputs are the states: the graph holds them once."""
-    cell, x = Elman(3, 4), torch.randn(50, 2, 3)
-    kept = {}
+@pytest.mark.parametrize(("name", "units"), [("elman", 4), ("gru cell", 4), ("lstm cell", 8)])
+def test_a_step_more_keeps_its_input_and_its_state_once(name, units):
+    cell = CELLS[name]()
 
-    def pack(tensor):
-        kept[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
-        return tensor
+    def kept(steps):
+        sizes = {}
 
-    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        outputs, _ = bptt.unroll(cell, x)
-    initial = 2 * 4 * 8
-    weights = sum(p.numel() for p in cell.parameters()) * 8
-    assert sum(kept.values()) == outputs.nbytes + x.nbytes + initial + weights
+        def pack(tensor):
+            sizes[tensor.untyped_storage().data_ptr()] = tensor.untyped_storage().nbytes()
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+            outputs, _ = bptt.unroll(cell, torch.randn(steps, 2, 3))
+        assert outputs.requires_grad
+        return sum(sizes.values())
+
+    assert kept(60) - kept(50) == 10 * 2 * (3 + units) * 8
 
 
 # Random draws.
