@@ -1,0 +1,259 @@
+"""What our own backward pass costs: `bptt.unroll(backend="reference")` against autograd.
+
+    python benchmarks/reference.py                   # all cells and shapes, a table on the screen
+    python benchmarks/reference.py --cells GRU --seconds 1
+    python benchmarks/reference.py --write           # ... and into docs/performance.md
+
+The other side is the Python loop that one writes by hand, over the same cell, differentiated by
+autograd. Both are run in turn in one process, after their results have been compared; nothing else
+should run on the machine. Ratios hold from day to day, milliseconds do not. "Keeps" is what a
+forward pass leaves behind for the backward pass, "peak" the ratio of the most held at any time.
+"""
+
+import argparse
+import gc
+import os
+import statistics
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from itertools import accumulate
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+from torch.utils import _pytree as pytree
+
+import bptt
+import record
+from bptt.cells import GRU, LSTM, Elman
+
+LEAST_PAIRS, MOST_PAIRS = 5, 200
+AIM = {
+    "time, geometric mean": 1.5,
+    "time, worst": 2.0,
+    "memory kept, worst": 1.0,
+    "memory at its peak, worst": 1.0,
+}
+BACKWARD, CPU = "backward", torch.profiler.ProfilerActivity.CPU
+
+
+class Shape(NamedTuple):
+    """Steps, batch, inputs, units."""
+
+    T: int
+    B: int
+    I: int  # noqa: E741  the field's name
+    H: int
+
+
+SHAPES = [
+    Shape(100, 1, 16, 32),
+    Shape(500, 1, 8, 64),
+    Shape(100, 32, 16, 64),
+    Shape(100, 32, 64, 128),
+    Shape(50, 64, 256, 256),
+]
+
+
+class Masked(nn.Module):
+    """A rate network with leaks, sparse connections, and units that excite or inhibit.
+
+    s_t = s_{t-1} + a (tanh(x_t Wx + s_{t-1} W + b) - s_{t-1}), W = |Ws| * mask * sign
+    """
+
+    def __init__(self, inputs: int, hidden: int) -> None:
+        super().__init__()
+        self.Wx = nn.Parameter(torch.randn(inputs, hidden) / inputs**0.5)
+        self.Ws = nn.Parameter(torch.randn(hidden, hidden) / hidden**0.5)
+        self.b = nn.Parameter(torch.zeros(hidden))
+        self.leak = nn.Parameter(torch.zeros(hidden))
+        signs = torch.where(torch.arange(hidden) < 0.8 * hidden, 1.0, -1.0)
+        self.register_buffer("mask", (torch.rand(hidden, hidden) < 0.5) * signs[:, None])
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.b.new_zeros(batch_size, len(self.b))
+
+    def forward(self, x: Tensor, s: Tensor) -> Tensor:
+        a = x @ self.Wx + s @ (self.Ws.abs() * self.mask) + self.b
+        return s + torch.sigmoid(self.leak) * (torch.tanh(a) - s)
+
+
+CELLS: dict[str, Callable[[int, int], nn.Module]] = {
+    "Elman": Elman,
+    "GRU": GRU,
+    "LSTM": LSTM,
+    "own": Masked,
+}
+
+
+def loop(cell: Any, inputs: Tensor) -> Tensor:
+    """The loop one writes by hand: states (T, B, H)."""
+    state = cell.initial_state(inputs.shape[1])
+    states = []
+    for x in inputs:
+        state = cell(x, state)
+        states.append(pytree.tree_leaves(state)[0])
+    return torch.stack(states)
+
+
+def ours(cell: Any, inputs: Tensor) -> Tensor:
+    """The same by `bptt.unroll`."""
+    return bptt.unroll(cell, inputs, backend="reference")[0]
+
+
+Way = Callable[[Any, Tensor], Tensor]
+
+
+def train_step(way: Way, cell: nn.Module, inputs: Tensor, adjoint: Tensor) -> Tensor:
+    """Forward, then backward from dE/ds (T, B, H) of every step; the states."""
+    cell.zero_grad()
+    states = way(cell, inputs)
+    with torch.profiler.record_function(BACKWARD):
+        states.backward(adjoint)
+    return states
+
+
+def check(cell: nn.Module, inputs: Tensor, adjoint: Tensor) -> float:
+    """The largest difference between the two ways, beside the largest number of its tensor.
+
+    Raises:
+        AssertionError: they do not agree to float32's rounding.
+    """
+    results = []
+    for way in (loop, ours):
+        states = train_step(way, cell, inputs, adjoint)
+        results.append([states.detach(), *(p.grad.clone() for p in cell.parameters())])
+    pairs = zip(*results, strict=True)
+    worst = max(float((a - b).abs().max() / a.abs().max()) for a, b in pairs)
+    if not worst < 1e-4:
+        raise AssertionError(f"{type(cell).__name__}: the two ways differ by {worst:.1e}")
+    return worst
+
+
+def seconds(way: Way, *case: Any) -> float:
+    start = time.perf_counter()
+    train_step(way, *case)
+    return time.perf_counter() - start
+
+
+def time_in_turn(*case: Any, budget: float) -> tuple[float, float, int]:
+    """Median seconds of the loop and of ours, run A B A B for so many seconds, and the pairs."""
+    pairs: list[tuple[float, float]] = []
+    gc.collect()
+    gc.disable()
+    start = time.perf_counter()
+    while len(pairs) < LEAST_PAIRS or time.perf_counter() - start < budget:
+        pairs.append((seconds(loop, *case), seconds(ours, *case)))
+        if len(pairs) == MOST_PAIRS:
+            break
+    gc.enable()
+    by_loop, by_us = (statistics.median(column) for column in zip(*pairs, strict=True))
+    return by_loop, by_us, len(pairs)
+
+
+def memory(way: Way, *case: Any) -> tuple[int, int]:
+    """Bytes above what was held before: kept from forward for backward, and the most at any time.
+
+    Counted from torch's own record of every allocation, so exact, and the same at each run.
+    """
+    case[0].zero_grad()
+    with _quiet(), torch.profiler.profile(activities=[CPU], profile_memory=True) as profile:
+        train_step(way, *case)
+    events = profile.profiler.kineto_results.events()
+    (turn,) = (event.start_ns() for event in events if event.name() == BACKWARD)
+    changes = sorted((e.start_ns(), e.nbytes()) for e in events if e.name() == "[memory]")
+    kept = sum(change for at, change in changes if at < turn)
+    return kept, max(accumulate(change for _, change in changes))
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """The profiler writes a log of its own past Python's stderr; keep it off the screen."""
+    with open(os.devnull, "w") as nowhere:
+        screen = os.dup(2)
+        os.dup2(nowhere.fileno(), 2)
+        try:
+            yield
+        finally:
+            os.dup2(screen, 2)
+            os.close(screen)
+
+
+def measure(name: str, shape: Shape, budget: float) -> dict[str, Any]:
+    """One cell at one shape: agreement, times, memory."""
+    torch.manual_seed(0)
+    cell = CELLS[name](shape.I, shape.H)
+    inputs, adjoint = torch.randn(shape[:3]), torch.randn(shape.T, shape.B, shape.H)
+    case = cell, inputs, adjoint
+    gap = check(*case)
+    by_loop, by_us, pairs = time_in_turn(*case, budget=budget)
+    (loop_kept, loop_peak), (our_kept, our_peak) = memory(loop, *case), memory(ours, *case)
+    return {
+        "cell": name,
+        "shape": shape,
+        "gap": gap,
+        "pairs": pairs,
+        "loop_ms": 1e3 * by_loop,
+        "ours_ms": 1e3 * by_us,
+        "time_ratio": by_us / by_loop,
+        "loop_kept_mb": loop_kept / 1e6,
+        "ours_kept_mb": our_kept / 1e6,
+        "kept_ratio": our_kept / loop_kept,
+        "peak_ratio": our_peak / loop_peak,
+    }
+
+
+def shown(result: dict[str, Any]) -> dict[str, str]:
+    """A result as a line of the table."""
+    return {
+        "cell": result["cell"],
+        "T, B, I, H": ", ".join(map(str, result["shape"])),
+        "loop, ms": f"{result['loop_ms']:.1f}",
+        "bptt, ms": f"{result['ours_ms']:.1f}",
+        "time": f"{result['time_ratio']:.2f}",
+        "loop keeps, MB": f"{result['loop_kept_mb']:.2f}",
+        "bptt keeps, MB": f"{result['ours_kept_mb']:.2f}",
+        "kept": f"{result['kept_ratio']:.2f}",
+        "peak": f"{result['peak_ratio']:.2f}",
+    }
+
+
+def summary(results: Sequence[dict[str, Any]]) -> dict[str, float]:
+    """What is judged: ratios over all cells and shapes."""
+    return {
+        "time, geometric mean": statistics.geometric_mean(r["time_ratio"] for r in results),
+        "time, worst": max(r["time_ratio"] for r in results),
+        "memory kept, worst": max(r["kept_ratio"] for r in results),
+        "memory at its peak, worst": max(r["peak_ratio"] for r in results),
+    }
+
+
+def verdict(found: dict[str, float]) -> str:
+    return "\n".join(f"- {name}: {found[name]:.2f} (aim: at most {AIM[name]})" for name in AIM)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
+    parser.add_argument("--cells", nargs="+", choices=CELLS, default=list(CELLS))
+    parser.add_argument("--shapes", type=int, default=len(SHAPES), help="only the first so many")
+    parser.add_argument("--seconds", type=float, default=4.0, help="for each cell and shape")
+    parser.add_argument("--threads", type=int, default=1)
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
+    words = parser.parse_args()
+    torch.set_num_threads(words.threads)
+    results = []
+    for name in words.cells:
+        for shape in SHAPES[: words.shapes]:
+            results.append(measure(name, shape, words.seconds))
+            print(shown(results[-1]), flush=True)
+    text = f"{record.table([shown(r) for r in results])}\n\n{verdict(summary(results))}"
+    print(text)
+    if words.write:
+        record.save("reference", {"results": results, "summary": summary(results)})
+        text += f"\n\nMeasured on {record.in_words(record.machine())}"
+        record.write("reference", text, record.ROOT / "docs" / "performance.md")
+
+
+if __name__ == "__main__":
+    main()
