@@ -262,7 +262,8 @@ def test_every_chart_has_words_and_a_table(tmp_path: Path) -> None:
     tables = [a["href"] or "" for _, a in page.elements if "download" in a]
     assert len(tables) == 5
     loss = list(csv.reader(io.StringIO(unquote(tables[2].partition(",")[2]))))
-    assert loss[0] == ["training step", "training", "validation"]
+    assert loss[0] == ["training step", "in words", "training", "validation"]
+    assert loss[5][:2] == ["5", "step 5, epoch 1"]
     assert len(loss) == 61
 
 
@@ -447,20 +448,33 @@ def test_many_labels_become_a_list_of_mistakes(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("times", "kind", "first"),
+    ("times", "kind", "first", "words"),
     [
-        ([1700, 1701], "quantitative", 1700),
-        (["2001-01-01", "2001-01-02"], "temporal", 978_307_200_000),
-        (["2001-01-01T01:00:00+01:00", "2001-01-02"], "temporal", 978_307_200_000),
-        (["Monday", "Tuesday"], "quantitative", 0),
+        ([1700, 1701], "quantitative", 1700, "1700"),
+        (["2001-01-01", "2001-01-02"], "temporal", 978_307_200_000, "2001-01-01"),
+        (
+            ["2001-01-01 00:00:00.000000", "2001-01-01 01:00:00.000000"],
+            "temporal",
+            978_307_200_000,
+            "2001-01-01 00:00:00",
+        ),
+        (
+            ["2001-01-01T01:00:00+01:00", "2001-01-02"],
+            "temporal",
+            978_307_200_000,
+            "2001-01-01 01:00:00+01:00",
+        ),
+        (["Monday", "Tuesday"], "quantitative", 0, "Monday"),
     ],
 )
-def test_times_are_drawn_as_what_they_are(times: list[Any], kind: str, first: int) -> None:
+def test_times_are_drawn_as_what_they_are(
+    times: list[Any], kind: str, first: int, words: str
+) -> None:
     values = {"truth": [1.0, None], "forecast": [1.5, 2.0], "baseline": [None, None]}
     (plot,) = forecast_plots([{"name": "a", "target": "y", "time": times, "lead": 3} | values], "r")
     assert plot.axis.kind == kind
     assert plot.rows[0]["x"] == first
-    assert plot.rows[0]["at"] == str(times[0])
+    assert plot.rows[0]["at"] == words
     assert plot.words == (
         "Over 2 times, forecasts 3 steps ahead are off by 0.5 on average, r by an unknown amount."
     )

@@ -11,6 +11,7 @@ from bptt.report.plot import Axis, Line, Plot, Row
 
 # Colours are the page's CSS variables: one chart serves a light, a dark and a printed page.
 TEXT = {"fill": "var(--soft)", "font": "system-ui, sans-serif", "fontSize": 12}
+CLOCK = {"hours": "%H:%M", "minutes": "%H:%M"}  # where ticks are so close; else as Vega does
 LOOK = {
     "font": TEXT["font"],
     "background": "transparent",
@@ -72,7 +73,7 @@ def _x(axis: Axis, name: str = "x") -> alt.X:
         title=axis.name,
         tickCount=ticks,
         labelOverlap=True,
-        format=axis.format or alt.Undefined,
+        format=CLOCK if axis.kind == "temporal" else axis.format or alt.Undefined,
         tickMinStep=1 if axis.format else alt.Undefined,
     )
     return alt.X(name, type=axis.kind, scale=scale, axis=look)

@@ -1,9 +1,9 @@
 """Forecasts beside the truth: each series over time, and the error by how far ahead."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, time
 from statistics import fmean
-from typing import Any, Literal
+from typing import Any
 
 from bptt.report.figures import count, figure
 from bptt.report.plot import POINTS, Axis, Line, Plot, Row
@@ -35,11 +35,11 @@ def horizon_plots(horizon: Sequence[dict[str, Any]], rule: str) -> list[Plot]:
 
 
 def _series(one: dict[str, Any], rule: str) -> Plot:
-    kind, times = _times(one["time"])
+    axis, xs, spoken = _times(one["time"])
     rows = [
-        {"x": x, "at": str(time), "truth": truth, "network": forecast, "rule": naive}
-        for x, time, truth, forecast, naive in zip(
-            times, one["time"], one["truth"], one["forecast"], one["baseline"], strict=True
+        {"x": x, "at": at, "truth": truth, "network": forecast, "rule": naive}
+        for x, at, truth, forecast, naive in zip(
+            xs, spoken, one["truth"], one["forecast"], one["baseline"], strict=True
         )
     ]
     ahead = f"{count(one['lead'], 'step')} ahead"
@@ -50,7 +50,7 @@ def _series(one: dict[str, Any], rule: str) -> Plot:
         file=f"{one['target']}.csv",
         words=f"Over {count(len(rows), 'time')}, forecasts {ahead} are off by "
         f"{_error(rows, 'network')} on average, {rule} by {_error(rows, 'rule')}.{part}",
-        axis=Axis("time", kind, _format(kind, times)),
+        axis=axis,
         lines=[Line("rule", rule), Line("truth", "truth"), Line("network", "the network")],
         rows=rows[-POINTS:],
         height=260,
@@ -91,18 +91,24 @@ def _horizon(target: str, leads: list[dict[str, Any]], rule: str) -> Plot:
     )
 
 
-def _times(times: Sequence[Any]) -> tuple[Literal["quantitative", "temporal"], list[Any]]:
-    """What the times are, and as numbers: dates as milliseconds, names as their place."""
-    if all(isinstance(time, (int, float)) for time in times):
-        return "quantitative", list(times)
+def _instants(times: Sequence[Any]) -> list[datetime] | None:
+    """The times as instants, UTC where they do not say; None where they are no dates."""
     try:
         dates = [datetime.fromisoformat(time) for time in times]
     except (TypeError, ValueError):
-        return "quantitative", list(range(len(times)))
-    utc = [date if date.tzinfo else date.replace(tzinfo=UTC) for date in dates]
-    return "temporal", [round(1000 * date.timestamp()) for date in utc]
+        return None
+    return [date if date.tzinfo else date.replace(tzinfo=UTC) for date in dates]
 
 
-def _format(kind: str, times: Sequence[Any]) -> str:
-    """Years and counts without a thousands' comma; dates as Vega-Lite thinks best."""
-    return "d" if kind == "quantitative" and all(t == int(t) for t in times) else ""
+def _times(times: Sequence[Any]) -> tuple[Axis, list[Any], list[str]]:
+    """The axis of the times, where on it each one lies, and each one in words."""
+    dates = _instants(times)
+    if dates:
+        daily = all(date.time() == time.min for date in dates)
+        spoken = [date.date() if daily else date for date in dates]
+        xs = [round(1000 * date.timestamp()) for date in dates]
+        return Axis("time", "temporal"), xs, [str(at).removesuffix("+00:00") for at in spoken]
+    xs = times if all(isinstance(t, int | float) for t in times) else range(len(times))
+    # Years and counts without a thousands' comma.
+    whole = "d" if all(x == int(x) for x in xs) else ""
+    return Axis("time", format=whole), list(xs), list(map(str, times))

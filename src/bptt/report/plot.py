@@ -82,7 +82,10 @@ class Plot:
     @property
     def table(self) -> str:
         """data: URI of a CSV file of what is drawn."""
-        names = {"at": self.axis.name} | {line.field: line.name for line in self.lines}
+        name = self.axis.name
+        names = {"at": name} if self.axis.kind == "temporal" else {"x": name, "at": "in words"}
+        names |= {line.field: line.name for line in self.lines}
+        names |= {f: f for f in ("low", "high") if any(f in row for row in self.rows)}
         return csv_uri(names.values(), ([row.get(f, "") for f in names] for row in self.rows))
 
 

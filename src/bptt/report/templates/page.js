@@ -9,6 +9,7 @@ for (const place of document.querySelectorAll("[data-chart]")) {
     renderer: "svg",
     tooltip: { theme: "page", disableDefaultStyle: true },
   };
+  place.textContent = "";
   vegaEmbed(place, spec, options).catch((error) => {
     place.textContent = `This chart could not be drawn: ${error.message}`;
   });
