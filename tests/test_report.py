@@ -263,7 +263,7 @@ def test_every_chart_has_words_and_a_table(tmp_path: Path) -> None:
     assert len(tables) == 5
     loss = list(csv.reader(io.StringIO(unquote(tables[2].partition(",")[2]))))
     assert loss[0] == ["training step", "in words", "training", "validation"]
-    assert loss[5][:2] == ["5", "step 5, epoch 1"]
+    assert loss[4][:2] == ["4", "step 4, epoch 1"]
     assert len(loss) == 61
 
 
