@@ -1,6 +1,5 @@
 """What the user is told before training, when it stops, and at its end."""
 
-import json
 from typing import Any
 
 from rich.console import Console
@@ -20,15 +19,15 @@ def show_job(console: Console, job: Job) -> None:
     """What is about to be trained, on what, and where it goes."""
     options, position = job.config.network, job.state.position
     parameters = sum(p.numel() for p in job.network.parameters())
+    summary = {name: _plain(fact) for name, fact in job.task.summary().items() if fact is not None}
     facts = {
-        "task": f"{job.config.task} of {job.config.data}",
-        **{name: _plain(fact) for name, fact in job.task.summary().items()},
-        "network": f"{options.cell}, {count(options.layers, 'layer')} of {options.hidden} units, "
-        f"{count(parameters, 'parameter')}",
+        **{name.replace("_", " "): fact for name, fact in summary.items()},
+        "network": f"{options.cell}, {count(options.layers, 'layer')} of "
+        f"{count(options.hidden, 'unit')}, {count(parameters, 'parameter')}",
         "run": str(job.run),
     }
     if job.checkpoint is not None:
-        facts["resumed"] = f"epoch {position.epoch + 1}, after {count(position.done, 'step')}"
+        facts["resumed"] = f"in epoch {position.epoch + 1}, after {count(position.done, 'step')}"
     console.print(f"bptt {__version__}", style="bold")
     show_facts(console, facts)
 
@@ -52,17 +51,17 @@ def show_stop(console: Console, job: Job, *, saved: bool) -> None:
     console.print(f"{what}. Go on with:  bptt train --resume {job.run}", soft_wrap=True)
 
 
-def show_outcome(console: Console, run: Run, ending: str) -> None:
+def show_outcome(console: Console, job: Job, run: Run) -> None:
     """The comparison with naive rules, whether the network learnt, and what to do next."""
     found = read_run(run.folder)
     verdict = judge(found)
-    console.print(f"\nTraining is over: {ending}.\n")
+    best = job.state.best.epoch + 1
+    console.print(f"\nTraining is over: {job.ending}. The best epoch was {best}.\n")
     if found.evaluation is not None:
         console.print(comparison(Evaluation(**found.evaluation["test"])))
     for line in (f"\n{verdict.answer}. {verdict.sentence}", *verdict.notes):
         console.print(line)
-    task = json.loads(run.model.read_text(encoding="utf-8"))["task"]
-    verb = "generate {} --prompt TEXT" if "text" in str(task.get("name")) else "predict {} DATA"
+    verb = "generate {} --prompt TEXT" if job.config.task == "text" else "predict {} DATA"
     console.print(f"\n  report  {run.report}", soft_wrap=True)
     console.print(f"  next    bptt {verb.format(run)}", soft_wrap=True)
 
@@ -81,7 +80,9 @@ def comparison(evaluation: Evaluation) -> Table:
 
 def _plain(fact: Any) -> str:
     if isinstance(fact, dict):
-        return ", ".join(f"{name} {_plain(value)}" for name, value in fact.items())
+        return "; ".join(f"{name} {_plain(value)}" for name, value in fact.items())
     if isinstance(fact, list | tuple):
         return ", ".join(map(_plain, fact))
-    return figure(fact) if isinstance(fact, float) else str(fact)
+    if isinstance(fact, float):
+        return figure(fact)
+    return f"{fact:,}" if type(fact) is int else str(fact)

@@ -37,8 +37,10 @@ def _check_given(arguments: ArgumentCollection) -> None:
 
 DATA_DEFAULTS, NETWORK_DEFAULTS, RECIPE_DEFAULTS = DataOptions(), NetworkOptions(), Recipe()
 CHECKED = Group("options", show=False, validator=_check_given)
-DATA, NETWORK = ("Data", CHECKED), ("Network", CHECKED)
-TRAINING, RUN = ("Training", CHECKED), ("Run", CHECKED)
+DATA, NETWORK, TRAINING, RUN = (
+    (Group(title, sort_key=order), CHECKED)
+    for order, title in enumerate(("Data", "Network", "Training", "Run"))
+)
 
 
 def train(
@@ -110,5 +112,5 @@ def _carry_out(job: "Job", console: Console) -> int:
     if job.run is not None:
         with console.status("Measuring the best network, writing the report ..."):
             conclude(job, job.run)
-        show_outcome(console, job.run, job.ending)
+        show_outcome(console, job, job.run)
     return 0

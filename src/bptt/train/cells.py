@@ -5,12 +5,16 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
-from torch import nn
+import torch
+from torch import Tensor, nn
 
 from bptt import cells, errors
 from bptt.errors import CellError
+from bptt.unroll import unroll
 
+LIBRARIES = (Path(torch.__file__).parent, Path(cells.__file__).parent.parent)
 NAMED = {"elman": "Elman", "gru": "GRU", "lstm": "LSTM"}
 
 
@@ -27,6 +31,23 @@ def make_cell(cell: str, hidden: int) -> Callable[[int], nn.Module]:
     """
     kind = _find(cell)
     return lambda input_size: _construct(cell, kind, input_size, hidden)
+
+
+def output_size(cell: str, hidden: int, input_size: int) -> int:
+    """Features of a cell's outputs, found by one step on zeros.
+
+    Raises:
+        CellError: the step failed, or its output is not one tensor (B, K).
+
+    >>> output_size("lstm", 5, 3)
+    5
+    """
+    one = make_cell(cell, hidden)(input_size)
+    with explained_cell(cell), torch.no_grad():
+        outputs, _ = unroll(one, torch.zeros(1, 1, input_size))
+    if not isinstance(outputs, Tensor) or outputs.dim() != 3:
+        raise CellError(f"expected the cell {cell} to give one tensor (B, K) at a step")
+    return outputs.shape[-1]
 
 
 @contextmanager
@@ -96,9 +117,11 @@ def _construct(cell: str, kind: type[nn.Module], input_size: int, hidden: int) -
 
 def _failure(cell: str, what: str, error: Exception) -> str:
     """What went wrong in the user's code, and in which line of it."""
-    last = traceback.extract_tb(error.__traceback__)[-1]
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(map(Path(f.filename).is_relative_to, LIBRARIES))]
+    line = (own or frames)[-1]
     return (
         f"the cell {cell} could not be used: {what} with {type(error).__name__}: {error} "
-        f"({last.filename}, line {last.lineno}). Expected a cell made by "
+        f"({line.filename}, line {line.lineno}). Expected a cell made by "
         "Class(input_size, hidden_size), with step cell(x_t, state)"
     )

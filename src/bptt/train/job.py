@@ -125,8 +125,8 @@ def _make_network(
 ) -> tuple[Network, bool]:
     """The network with its initial weights, and whether a step reaches all of them."""
     seed_generators(training.seed, 0)
-    network = Network(task.shape, options)
     with explained_cell(options.cell):
+        network = Network(task.shape, options)
         return network, _try_step(network, task, training)
 
 
@@ -143,7 +143,7 @@ def _try_step(network: Network, task: Task, training: TrainingOptions) -> bool:
 
 def _lasting_name(data: str | None, task: str) -> str:
     """The data as any later process finds them, whatever folder it starts in."""
-    if data is not None and Path(data).exists():
+    if data is not None and Path(data).is_file():
         return str(Path(data).resolve())
     return data_name(data, task)
 

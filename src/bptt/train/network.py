@@ -8,7 +8,7 @@ from torch import Tensor, nn
 
 from bptt.nn import Recurrent
 from bptt.tasks import Batch, Forward, NetworkShape
-from bptt.train.cells import make_cell
+from bptt.train.cells import make_cell, output_size
 from bptt.train.config import NetworkOptions
 
 
@@ -30,13 +30,15 @@ class Network(nn.Module):
         self.embeddings = nn.ModuleList(
             nn.Embedding(codes, embedding_size(codes), padding_idx=0) for codes in shape.categories
         )
+        input_size = shape.numeric + sum(map(embedding_size, shape.categories))
+        width = output_size(options.cell, options.hidden, input_size)
         self.recurrent = Recurrent(
             make_cell(options.cell, options.hidden),
-            input_size=shape.numeric + sum(embedding_size(codes) for codes in shape.categories),
+            input_size=input_size,
             num_layers=options.layers,
             dropout=options.dropout,
         )
-        self.read_out = nn.Linear(options.hidden, shape.outputs)
+        self.read_out = nn.Linear(width, shape.outputs)
         nn.init.zeros_(self.read_out.weight)
         nn.init.zeros_(self.read_out.bias)
 

@@ -33,12 +33,13 @@ class Screen:
             refresh_per_second=5,
         )
         self._bar = self._progress.add_task("", total=None, figures="")
-        self._headline = ""
+        self._widths = list(WIDTHS)
 
     def start(self, state: State, per_epoch: int, headline: str) -> None:
         """Training begins, or goes on from `state`."""
-        self._headline = headline
-        self._print_row([head.format(headline=headline) for head in HEADS], "dim")
+        heads = [head.format(headline=headline.replace("_", " ")) for head in HEADS]
+        self._widths = [max(len(head), w) for head, w in zip(heads, WIDTHS, strict=True)]
+        self._print_row(heads, "dim")
         self._progress.update(self._bar, total=per_epoch)
         self._progress.start()
 
@@ -83,5 +84,5 @@ class Screen:
         self._progress.stop()
 
     def _print_row(self, cells: list[str], style: str) -> None:
-        line = "  ".join(cell.rjust(width) for cell, width in zip(cells, WIDTHS, strict=True))
+        line = "  ".join(cell.rjust(width) for cell, width in zip(cells, self._widths, strict=True))
         self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)
