@@ -240,7 +240,7 @@ def test_unknown_names_are_refused_in_python_too():
         "--t 1",
         "--t 5 --hidden 1 --inputs 1",
         "--t 12 --hidden 4 --activation relu --loss cross-entropy --outputs 5",
-        "--t 99 --hidden 9 --outputs 9 --inputs 9 --digits 6 --activation elu",
+        "--t 99 --hidden 9 --outputs 9 --inputs 9 --digits 6 --activation silu",
     ],
 )
 def test_page_fits_80_columns_and_agrees(explain, words):

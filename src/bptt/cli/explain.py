@@ -71,7 +71,7 @@ def explain(
     inputs: int | None = None,
     hidden: int | None = None,
     outputs: int | None = None,
-    activation: Literal["tanh", "sigmoid", "relu", "identity", "softplus", "elu", "sin"] = "tanh",
+    activation: Literal["tanh", "sigmoid", "relu", "identity", "softplus", "silu", "sin"] = "tanh",
     loss: Literal["squared", "cross-entropy"] = "squared",
     learning_rate: float = 0.1,
     seed: int = 16,

@@ -18,7 +18,7 @@ ACTIVATIONS: dict[str, tuple[Callable[[Tensor], Tensor], str]] = {
     "relu": (torch.relu, "1 if a > 0 else 0"),
     "identity": (identity, "1"),
     "softplus": (torch.nn.functional.softplus, "sigmoid(a)"),
-    "elu": (torch.nn.functional.elu, "1 if a > 0 else eᵃ"),
+    "silu": (torch.nn.functional.silu, "sigmoid(a) (1 + a - s)"),
     "sin": (torch.sin, "cos(a)"),
 }
 

@@ -83,4 +83,5 @@ def _verdict(check: Check, activation: str) -> list[str]:
             f"agrees with bptt.unroll to {by_unroll}; finite differences ({by_hand} off)",
             f"say nothing here, for a state lies at a corner of {activation}",
         ]
-    return [f"agrees with bptt.unroll to {by_unroll}, with finite differences to {by_hand}"]
+    large = [f"beside entries of up to {number(check.scale, 2)}"] if check.scale > 100 else []
+    return [f"agrees with bptt.unroll to {by_unroll}, with finite differences to {by_hand}", *large]
