@@ -60,7 +60,7 @@ def _jacobians(lesson: Lesson, digits: int, width: int) -> list[str]:
     return [
         "∂sₖ/∂sₖ₋₁ = diag(φ'(aₖ)) Wsᵀ,",
         f"where aₖ = xₖ Wx + sₖ₋₁ Ws goes into φ = {lesson.example.activation_name}"
-        + (f", and φ'(a) = {slope}" if slope else ""),
+        + (f"; φ'(a) = {slope}" if slope else ""),
         "",
         *flow(blocks, width),
     ]
