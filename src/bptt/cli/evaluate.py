@@ -6,9 +6,10 @@ from rich.console import Console
 
 from bptt.cli.outcome import comparison
 from bptt.cli.trained import load_trained
+from bptt.tasks.opening import find_source
 
 
-def evaluate(run: Path, data: Path, /, *, batch_size: int = 256) -> None:
+def evaluate(run: Path, data: str, /, *, batch_size: int = 256) -> None:
     """Measure a trained network on new data, beside naive rules.
 
     Parameters
@@ -16,10 +17,13 @@ def evaluate(run: Path, data: Path, /, *, batch_size: int = 256) -> None:
     run
         Folder of a trained network.
     data
-        A file with the columns of the one it was trained on, the target or label included.
+        A file with the columns of the one it was trained on, the target or label included, or a
+        name that `bptt datasets` lists.
     batch_size
         Sequences or windows to read at once.
     """
     trained = load_trained(run)
-    evaluation = trained.task.load(data).evaluate(trained.forward, "test", batch_size)
+    evaluation = trained.task.load(find_source(data, None).path).evaluate(
+        trained.forward, "test", batch_size
+    )
     Console(highlight=False).print(comparison(evaluation))

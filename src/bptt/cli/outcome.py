@@ -1,5 +1,6 @@
 """What the user is told before training, when it stops, and at its end."""
 
+import shlex
 from typing import Any
 
 from rich.console import Console
@@ -61,9 +62,8 @@ def show_outcome(console: Console, job: Job, run: Run) -> None:
         console.print(comparison(Evaluation(**found.evaluation["test"])))
     for line in (f"\n{verdict.answer}. {verdict.sentence}", *verdict.notes):
         console.print(line)
-    verb = "generate {} --prompt TEXT" if job.config.task == "text" else "predict {} DATA"
     console.print(f"\n  report  {run.report}", soft_wrap=True)
-    console.print(f"  next    bptt {verb.format(run)}", soft_wrap=True)
+    console.print(f"  next    {shlex.join(_next_command(job, run))}", soft_wrap=True)
 
 
 def comparison(evaluation: Evaluation) -> Table:
@@ -76,6 +76,13 @@ def comparison(evaluation: Evaluation) -> Table:
     for rule, figures in evaluation.baselines.items():
         table.add_row(rule, *(figure(figures.get(name)) for name in evaluation.metrics))
     return table
+
+
+def _next_command(job: Job, run: Run) -> list[str]:
+    """What to try with the trained network."""
+    if job.config.task == "text":
+        return ["bptt", "generate", str(run), "--prompt", "And"]
+    return ["bptt", "predict", str(run), job.config.data]
 
 
 def _plain(fact: Any) -> str:

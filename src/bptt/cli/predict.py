@@ -8,10 +8,11 @@ from bptt.cli.trained import load_trained
 from bptt.errors import ArgumentError, RunError
 from bptt.tasks.classify import Classify
 from bptt.tasks.forecast import Forecast
+from bptt.tasks.opening import find_source
 from bptt.train.files import write_atomically
 
 
-def predict(run: Path, data: Path, /, *, out: Path | None = None) -> None:
+def predict(run: Path, data: str, /, *, out: Path | None = None) -> None:
     """Forecast what follows the data, or classify its sequences, with a trained network.
 
     Parameters
@@ -19,7 +20,7 @@ def predict(run: Path, data: Path, /, *, out: Path | None = None) -> None:
     run
         Folder of a trained network.
     data
-        A file with the columns of the one it was trained on.
+        A file with the columns of the one it was trained on, or a name that `bptt datasets` lists.
     out
         File for the answer, .csv or .parquet; without it, CSV on the screen.
     """
@@ -31,7 +32,7 @@ def predict(run: Path, data: Path, /, *, out: Path | None = None) -> None:
             f"expected a run that forecasts or classifies; {run} was trained on a text, and "
             f"writes: bptt generate {run} --prompt TEXT"
         )
-    table = trained.task.predict(trained.forward, data)
+    table = trained.task.predict(trained.forward, find_source(data, None).path)
     if out is None:
         sys.stdout.write(table.write_csv())
         return

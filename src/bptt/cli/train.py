@@ -98,8 +98,9 @@ def _carry_out(job: "Job", console: Console) -> int:
 
     if job.ending and job.concluded:
         console.print(
-            f"{job.run} is finished: {job.ending}. Nothing is left to resume; --epochs would set a "
-            "new limit."
+            f"{job.run} is finished: {job.ending}. Nothing is left to resume; a larger --epochs "
+            "would take it further.",
+            soft_wrap=True,
         )
         return 0
     show_job(console, job)

@@ -9,7 +9,6 @@ import lightning.pytorch as lightning
 import torch
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
-from bptt.errors import ArgumentError
 from bptt.report import write_report
 from bptt.tasks import Evaluation
 from bptt.train import processes
@@ -67,11 +66,6 @@ def _make_trainer(devices: int, course: Course, *, find_unused: bool) -> lightni
     """A trainer for one pass over a stream of steps; all else about an epoch is the course's."""
     on_gpu, nodes = torch.cuda.is_available(), processes.nodes()
     here = devices // nodes
-    if on_gpu and here > torch.cuda.device_count():
-        raise ArgumentError(
-            f"--devices {devices} needs {here} GPUs on this machine, and it has "
-            f"{torch.cuda.device_count()}"
-        )
     if not on_gpu:
         torch.set_num_threads(max(1, torch.get_num_threads() // here))
     strategy: str | Strategy = "auto"

@@ -48,7 +48,7 @@ class Job:
         training, epoch = self.config.training, self.state.position.epoch
         if self.state.best.stale >= training.patience:
             return f"no lower validation loss for {count(training.patience, 'epoch')}"
-        return f"all {count(epoch, 'epoch')} done" if epoch >= training.epochs else ""
+        return f"the limit of {count(epoch, 'epoch')}" if epoch >= training.epochs else ""
 
 
 def new_job(
@@ -116,7 +116,7 @@ def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None
     except (KeyError, TypeError, RuntimeError) as error:
         raise RunError(f"{run.checkpoint} does not fit {run.config}: {error}") from error
     own = run if processes.is_first() else None
-    concluded = run.evaluation.exists()
+    concluded = run.evaluation.exists() and run.report.exists()
     return Job(own, config, task, network, state, checkpoint, every_parameter_used, concluded)
 
 

@@ -6,6 +6,8 @@ from typing import Any, TypeVar
 import torch
 import torch.distributed as dist
 
+from bptt.errors import ArgumentError
+
 T = TypeVar("T")
 
 
@@ -31,8 +33,17 @@ def is_first() -> bool:
 
 
 def wanted(devices: int) -> int:
-    """How many processes will train together: as many as torchrun started, else `devices`."""
-    return int(os.environ["WORLD_SIZE"]) if dist.is_torchelastic_launched() else devices
+    """How many processes will train together: as many as torchrun started, else `devices`.
+
+    Raises:
+        ArgumentError: there are GPUs, but fewer than this machine's processes.
+    """
+    if dist.is_torchelastic_launched():
+        devices = int(os.environ["WORLD_SIZE"])
+    here, gpus = devices // nodes(), torch.cuda.device_count()
+    if 0 < gpus < here:
+        raise ArgumentError(f"--devices {devices} needs {here} GPUs here; there are {gpus}")
+    return devices
 
 
 def nodes() -> int:
