@@ -149,8 +149,15 @@ def test_two_processes_give_the_gradients_and_weights_of_one(data):
         torch.testing.assert_close(other["exp_avg"], moments["exp_avg"], rtol=1e-4, atol=1e-7)
     for name, weight in first["weights"].items():
         torch.testing.assert_close(second["weights"][name], weight, rtol=1e-4, atol=1e-6)
-    with pytest.raises(RunError, match="trained by 2 processes"):
-        course.restore_process(second["processes"], None, None)
+
+
+def test_resuming_with_other_processes_is_refused(data, monkeypatch):
+    run = train(job_for(data, "classify", "run", epochs=1))
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "1")
+    monkeypatch.setenv("WORLD_SIZE", "4")
+    monkeypatch.setenv("LOCAL_WORLD_SIZE", "2")
+    with pytest.raises(RunError, match="begun with --devices 1, and torchrun started 4"):
+        resumed_job(run.folder, 2, None)
 
 
 def test_the_best_epochs_weights_are_kept_and_patience_ends_training(data):

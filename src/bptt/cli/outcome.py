@@ -29,6 +29,8 @@ def show_job(console: Console, job: Job) -> None:
     }
     if job.checkpoint is not None:
         facts["resumed"] = f"in epoch {position.epoch + 1}, after {count(position.done, 'step')}"
+        if changed := job.config.changed_versions():
+            facts["changed"] = f"{_plain(changed)}: numbers may differ from an unbroken run's"
     console.print(f"bptt {__version__}", style="bold")
     show_facts(console, facts)
 
@@ -37,18 +39,15 @@ def show_facts(console: Console, facts: dict[str, str]) -> None:
     """Names and facts, one a line."""
     width = max(map(len, facts))
     for name, fact in facts.items():
-        console.print(Text.assemble((f"  {name:<{width}}  ", "dim"), fact))
+        line = Text.assemble((f"  {name:<{width}}  ", "dim"), fact)
+        console.print(line, no_wrap=True, overflow="ellipsis")
     console.print()
 
 
-def show_stop(console: Console, job: Job, *, saved: bool) -> None:
+def show_stop(console: Console, job: Job, *, at_once: bool) -> None:
     """Ctrl-C: where everything is, and how to go on."""
-    position = job.state.position
-    what = (
-        f"Stopped and saved after {count(position.done, 'step')}"
-        if saved
-        else "Stopped at once; the last checkpoint stands"
-    )
+    saved = f"Stopped and saved after {count(job.state.position.done, 'step')}"
+    what = "Stopped at once; the last checkpoint stands" if at_once else saved
     console.print(f"{what}. Go on with:  bptt train --resume {job.run}", soft_wrap=True)
 
 

@@ -17,6 +17,7 @@ from bptt.train.interrupt import Stopped
 if TYPE_CHECKING:  # Lightning takes seconds to import, so it is imported once something is shown
     from bptt.train.job import Job
 
+INTERRUPTED = 130
 WITH_RESUME = {"--resume", "--epochs", "--checkpoint-every"}
 
 
@@ -97,21 +98,19 @@ def _carry_out(job: "Job", console: Console) -> int:
     from bptt.train.screen import Screen
 
     if job.ending and job.concluded:
-        console.print(
-            f"{job.run} is finished: {job.ending}. Nothing is left to resume; a larger --epochs "
-            "would take it further.",
-            soft_wrap=True,
-        )
+        message = f"{job.run} is finished: {job.ending}. Nothing is left to resume."
+        console.print(message, soft_wrap=True)
         return 0
     show_job(console, job)
     try:
         if not job.ending:
             fit(job, Screen(console))
-    except Stopped as stopped:
-        show_stop(console, job, saved=stopped.saved)
-        return stopped.code if processes.is_first() else 0
-    if job.run is not None:
-        with console.status("Measuring the best network, writing the report ..."):
-            conclude(job, job.run)
-        show_outcome(console, job, job.run)
+        if job.run is not None:
+            with console.status("Measuring the best network, writing the report ..."):
+                conclude(job, job.run)
+            show_outcome(console, job, job.run)
+    except (Stopped, KeyboardInterrupt) as stopped:
+        show_stop(console, job, at_once=isinstance(stopped, Stopped) and not stopped.saved)
+        code = stopped.code if isinstance(stopped, Stopped) else INTERRUPTED
+        return code if processes.is_first() else 0
     return 0

@@ -1,1 +1,8 @@
+"""Training, and runs on disk.
 
+A `Job` is made ready (`job`), trained on Lightning (`fit`) along a `Course`, and measured. The rest
+are one noun each: a run's folder and its files (`run`, `files`, `config`, `model`, `metrics`,
+`checkpoint`), what the next step depends on (`state`, `steps`, `generators`, `clipping`, `best`),
+and the world outside (`processes`, `interrupt`, `screen`). Lightning is imported by `module`,
+`course` and `fit` alone.
+"""

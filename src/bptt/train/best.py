@@ -1,7 +1,6 @@
 """The best epoch so far, and whether to go on waiting for a better one."""
 
 from dataclasses import dataclass, field
-from typing import Any
 
 from torch import Tensor, nn
 
@@ -30,6 +29,3 @@ class Best:
         self.loss, self.epoch, self.stale = loss, epoch, 0
         self.weights = {k: v.detach().cpu().clone() for k, v in network.state_dict().items()}
         return True
-
-    def state(self) -> dict[str, Any]:
-        return vars(self).copy()

@@ -129,6 +129,11 @@ class Config:
     versions: dict[str, str] = field(default_factory=_versions)
     started: datetime = field(default_factory=lambda: datetime.now(UTC).replace(microsecond=0))
 
+    def changed_versions(self) -> dict[str, str]:
+        """Packages that are not what they were when the run began, with both versions."""
+        now = _versions()
+        return {p: f"{v}, now {now[p]}" for p, v in self.versions.items() if now.get(p, v) != v}
+
     def to_dict(self) -> dict[str, Any]:
         """Plain data for config.toml; what was left to the task is not in it."""
         return {

@@ -50,6 +50,7 @@ class Course(lightning.Callback):
         self._module, self._steps = module, steps
         self._interrupt, self._screen = interrupt, screen
         self._metrics: MetricsFile | None = None
+        self._headline = ""
         self._seconds_before = job.state.position.seconds
 
     def on_train_start(self, trainer: lightning.Trainer, *_: Any, **__: Any) -> None:
@@ -87,12 +88,19 @@ class Course(lightning.Callback):
 
     def _open(self) -> None:
         """The first process's part of the start: metrics.csv and the screen."""
-        job = self._job
-        evaluation = self._evaluate()
-        if job.run is not None:
-            length = job.checkpoint["metrics_bytes"] if job.checkpoint else None
-            self._metrics = MetricsFile(job.run.metrics, evaluation.headline, length)
-        self._screen.start(self._state, self._steps.per_epoch, evaluation.headline)
+        checkpoint = self._job.checkpoint
+        if checkpoint is None:
+            loss, evaluation = self._measure()
+            self._start_showing(evaluation.headline, None)
+            self._screen.show_untrained(loss, evaluation)
+        else:
+            self._start_showing(checkpoint["headline"], checkpoint["metrics_bytes"])
+
+    def _start_showing(self, headline: str, length: int | None) -> None:
+        self._headline = headline
+        if self._job.run is not None:
+            self._metrics = MetricsFile(self._job.run.metrics, headline, length)
+        self._screen.start(self._state, self._steps.per_epoch, headline)
 
     def _end_epoch(self) -> None:
         state, epoch = self._state, self._state.position.epoch
@@ -110,18 +118,16 @@ class Course(lightning.Callback):
 
     def _validate(self) -> float:
         """The validation loss, written and shown together with the task's headline."""
-        options = self._options
-        loss = mean_loss(self._module.network, self._job.task, "validation", options.batch_size)
-        evaluation = self._evaluate()
+        loss, evaluation = self._measure()
         if self._metrics is not None:
             headline = evaluation.metrics[evaluation.headline]
             self._metrics.add_epoch(self._state, loss, headline, self._learning_rate())
         self._screen.show_epoch(self._state, loss, evaluation, self._learning_rate())
         return loss
 
-    def _evaluate(self) -> Evaluation:
-        network, size = self._module.network, self._options.batch_size
-        return evaluate(network, self._job.task, "validation", size)
+    def _measure(self) -> tuple[float, Evaluation]:
+        of = (self._module.network, self._job.task, "validation", self._options.batch_size)
+        return mean_loss(*of), evaluate(*of)
 
     def _heed_wishes(self, trainer: lightning.Trainer) -> None:
         """Save if it is time to; stop if anybody pressed Ctrl-C or patience is at its end."""
@@ -145,6 +151,7 @@ class Course(lightning.Callback):
                 "optimizer": self._optimizer.state_dict(),
                 "scheduler": self._scheduler.state_dict(),
                 "processes": parts,
+                "headline": self._headline,
                 "metrics_bytes": self._metrics.length(),
             }
             save_checkpoint(self._job.run.checkpoint, content)

@@ -44,6 +44,8 @@ def explained(path: Path) -> Iterator[None]:
 
 def _sync_folder(folder: Path) -> None:
     # Without it a file renamed just before the power fails may be under neither name.
+    if os.name != "posix":
+        return  # Windows neither needs it nor opens folders
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)

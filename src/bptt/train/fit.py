@@ -7,11 +7,13 @@ from dataclasses import asdict
 
 import lightning.pytorch as lightning
 import torch
+from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from bptt.report import write_report
 from bptt.tasks import Evaluation
 from bptt.train import processes
+from bptt.train.cells import explained_cell
 from bptt.train.course import Course
 from bptt.train.interrupt import Interrupt
 from bptt.train.job import Job
@@ -26,9 +28,17 @@ from bptt.train.validation import evaluate
 def fit(job: Job, screen: Screen) -> None:
     """Train to the end. What is left on disk is a checkpoint and the best epoch's weights.
 
+    A resumed run has the numbers of an unbroken one bit by bit on one machine with one version of
+    torch, on a GPU as far as torch's operations there are deterministic.
+
+    Args:
+        job: what to train, and from where.
+        screen: where to tell of it.
+
     Raises:
         Stopped: Ctrl-C was pressed.
         RunError: training broke down, or the disk is full.
+        CellError: the user's own cell raised an error.
     """
     training = job.config.training
     _quieten_lightning()
@@ -42,7 +52,8 @@ def fit(job: Job, screen: Screen) -> None:
         course = Course(job, module, steps, interrupt, screen)
         trainer = _make_trainer(training.devices, course, find_unused=not job.every_parameter_used)
         try:
-            trainer.fit(module, steps)
+            with explained_cell(job.config.network.cell):
+                trainer.fit(module, steps)
         except BaseException:
             _end_siblings(trainer)
             raise
@@ -71,11 +82,14 @@ def _make_trainer(devices: int, course: Course, *, find_unused: bool) -> lightni
     strategy: str | Strategy = "auto"
     if devices > 1:
         strategy = DDPStrategy(find_unused_parameters=find_unused)
+    by_torchrun = processes.launched_by_torchrun()
     return lightning.Trainer(
         accelerator="gpu" if on_gpu else "cpu",
         devices=here,
         num_nodes=nodes,
         strategy=strategy,
+        # Named, for Lightning would else guess from what a cluster's job sets in the environment.
+        plugins=[TorchElasticEnvironment() if by_torchrun else LightningEnvironment()],
         max_epochs=1,
         callbacks=[course],
         limit_val_batches=0,

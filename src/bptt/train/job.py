@@ -101,10 +101,12 @@ def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None
         checkpoint_every: seconds; None: the run's own.
 
     Raises:
-        RunError: the folder holds no run, its files are damaged or newer, or its data have changed.
+        RunError: the folder holds no run, its files are damaged or newer, its data have changed, or
+            torchrun started another number of processes.
     """
     run = Run.open(folder)
     config = run.read_config()
+    _check_processes(config.training.devices)
     config = replace(config, training=config.training.with_changes(epochs, checkpoint_every))
     checkpoint = load_checkpoint(run.checkpoint)
     _check_data(config)
@@ -146,6 +148,15 @@ def _lasting_name(data: str | None, task: str) -> str:
     if data is not None and Path(data).is_file():
         return str(Path(data).resolve())
     return data_name(data, task)
+
+
+def _check_processes(before: int) -> None:
+    now = processes.wanted(before)
+    if now != before:
+        raise RunError(
+            f"the run was begun with --devices {before}, and torchrun started {now} processes, "
+            f"which would go on to other numbers. Start {before}, or train to a new folder"
+        )
 
 
 def _check_data(config: Config) -> None:

@@ -32,13 +32,18 @@ def is_first() -> bool:
     return rank() == 0
 
 
+def launched_by_torchrun() -> bool:
+    """Whether torchrun started this process and its siblings, on this machine and others."""
+    return dist.is_torchelastic_launched()
+
+
 def wanted(devices: int) -> int:
     """How many processes will train together: as many as torchrun started, else `devices`.
 
     Raises:
         ArgumentError: there are GPUs, but fewer than this machine's processes.
     """
-    if dist.is_torchelastic_launched():
+    if launched_by_torchrun():
         devices = int(os.environ["WORLD_SIZE"])
     here, gpus = devices // nodes(), torch.cuda.device_count()
     if 0 < gpus < here:
@@ -48,7 +53,7 @@ def wanted(devices: int) -> int:
 
 def nodes() -> int:
     """Over how many machines they are spread."""
-    if not dist.is_torchelastic_launched():
+    if not launched_by_torchrun():
         return 1
     return int(os.environ["WORLD_SIZE"]) // int(os.environ["LOCAL_WORLD_SIZE"])
 

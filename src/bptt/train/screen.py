@@ -1,14 +1,16 @@
 """What the user sees while a network is trained: a line for each epoch and, below, a bar."""
 
-from rich.console import Console
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+from datetime import timedelta
 
-from bptt.report.figures import duration, figure
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
+
+from bptt.report.figures import figure
 from bptt.tasks import Evaluation
 from bptt.train.state import State
 
 HEADS = ("epoch", "train loss", "validation", "{headline}", "gradient", "clipped", "rate", "time")
-WIDTHS = (5, 10, 10, 10, 8, 7, 8, 10)
+WIDTHS = (5, 10, 11, 9, 8, 7, 7, 7)  # with a headline of up to 18 letters 80 columns in all
 
 
 class Screen:
@@ -26,10 +28,9 @@ class Screen:
             BarColumn(bar_width=None),
             MofNCompleteColumn(),
             TextColumn("{task.fields[figures]}"),
-            TimeElapsedColumn(),
             console=console,
             transient=True,
-            disable=not console.is_terminal,
+            disable=console.quiet or not console.is_terminal,
             refresh_per_second=5,
         )
         self._bar = self._progress.add_task("", total=None, figures="")
@@ -43,10 +44,17 @@ class Screen:
         self._progress.update(self._bar, total=per_epoch)
         self._progress.start()
 
+    def show_untrained(self, loss: float, evaluation: Evaluation) -> None:
+        """The validation part before the first step: where training starts from."""
+        headline = figure(evaluation.metrics[evaluation.headline])
+        self._print_row(["0", "", figure(loss) + " ", headline, "", "", "", ""], "")
+
     def show_step(self, state: State, loss: float) -> None:
         """One training step."""
         clipping = state.clipping
         figures = f"loss {figure(loss)}  gradient {figure(clipping.norm)}"
+        if state.best.epoch >= 0:
+            figures = f"best {figure(state.best.loss)}  {figures}"
         if clipping.limit:
             figures += f"  {clipping.share:.0%} clipped"
         self._progress.update(
@@ -69,7 +77,7 @@ class Screen:
             figure(sums.norm / steps),
             f"{sums.clipped / steps:.0%}" if state.clipping.limit else "off",
             figure(rate),
-            duration(state.position.seconds),
+            str(timedelta(seconds=round(state.position.seconds))),
         ]
         self._print_row(cells, "bold" if better else "")
 
@@ -84,5 +92,5 @@ class Screen:
         self._progress.stop()
 
     def _print_row(self, cells: list[str], style: str) -> None:
-        line = "  ".join(cell.rjust(width) for cell, width in zip(cells, self._widths, strict=True))
+        line = " ".join(cell.rjust(width) for cell, width in zip(cells, self._widths, strict=True))
         self.console.print(line, style=style, highlight=False, markup=False, soft_wrap=True)

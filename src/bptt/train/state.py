@@ -6,7 +6,6 @@ from typing import Any
 import torch
 from torch.utils import _pytree as pytree
 
-from bptt.errors import RunError
 from bptt.tasks import Batch
 from bptt.train import processes
 from bptt.train.best import Best
@@ -68,15 +67,7 @@ def restore_process(states: list[dict[str, Any]], module: TrainingModule, batch:
         states: one per process, as `process_state` gave them.
         module: what is trained.
         batch: any batch of this process, from which the structure of a state is learnt.
-
-    Raises:
-        RunError: there were more processes, or fewer.
     """
-    if len(states) != processes.world():
-        raise RunError(
-            f"the run was trained by {len(states)} processes and would go on with "
-            f"{processes.world()}, with other numbers. Resume it with {len(states)}"
-        )
     own = states[processes.rank()]
     if own["carried"]:
         with torch.no_grad():
