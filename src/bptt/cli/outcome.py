@@ -91,4 +91,6 @@ def _plain(fact: Any) -> str:
         return ", ".join(map(_plain, fact))
     if isinstance(fact, float):
         return figure(fact)
-    return f"{fact:,}" if type(fact) is int else str(fact)
+    if type(fact) is int:
+        return f"{fact:,}"
+    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(fact))
