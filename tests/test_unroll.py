@@ -2,11 +2,13 @@
 
 import copy
 import pickle
+import random
 import threading
 from typing import NamedTuple
 
 import pytest
 import torch
+import torch.nn.utils.prune
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -197,14 +199,34 @@ def branching(x, s):
 
 
 def listing(x, s):
-    return s * (0.5 if s.tolist()[0][0] > 0 else 0.9) + x
+    return s * (0.5 if s.detach().tolist()[0][0] > 0 else 0.9) + x
+
+
+def through_numpy(x, s):
+    return s * float(1 + x.numpy().max() ** 2) ** -1 + x
+
+
+def clipped(x, s):
+    return Clipped.apply(s) * 0.9 + x
+
+
+class Clipped(torch.autograd.Function):
+    """The identity; backward, rows of the gradient are cut by what numpy says of them."""
+
+    @staticmethod
+    def forward(ctx, s):
+        return s * 1
+
+    @staticmethod
+    def backward(ctx, gradient):
+        return gradient * min(1.0, 0.7 / float(gradient.numpy().max()))
 
 
 def noisy(x, s):
     return s * torch.rand_like(s) + x
 
 
-@pytest.mark.parametrize("cell", [branching, listing, noisy])
+@pytest.mark.parametrize("cell", [branching, listing, through_numpy, clipped, noisy])
 def test_a_step_that_is_not_the_same_each_time_is_not_replayed(cell):
     x, s = torch.randn(20, 1, 2), torch.randn(1, 2, requires_grad=True)
     torch.manual_seed(7)
@@ -218,6 +240,113 @@ def test_a_step_that_is_not_the_same_each_time_is_not_replayed(cell):
     torch.testing.assert_close(
         gradients(lambda: bptt.unroll(cell, x, s), [s]), gradients(lambda: oracle(cell, x, s), [s])
     )
+
+
+def test_python_state_that_changes_the_numbers_is_noticed():
+    """A counter, a value changed before backward(), and Python's own random numbers."""
+    count, x = [0], torch.randn(12, 1, 2)
+    s = torch.randn(1, 2, requires_grad=True)
+
+    def counting(x, s):
+        count[0] += 1
+        return s * (0.5 if count[0] % 7 else 0.9) + x
+
+    with pytest.raises(TypeError, match="gives other numbers"):
+        bptt.unroll(counting, x, s)[0].sum().backward()
+    with pytest.raises(TypeError, match="draws from random"):
+        bptt.unroll(lambda x, s: s * random.random() + x, x, s)
+    options = {"decay": 0.5}
+    outputs, _ = bptt.unroll(lambda x, s: s * options["decay"] + x, x, s)
+    options["decay"] = 0.7
+    with pytest.raises(TypeError, match="gives other numbers"):
+        outputs.sum().backward()
+
+
+def test_python_state_that_changes_no_number_is_let_be():
+    seen, x, s = [], torch.randn(12, 1, 2), torch.randn(1, 2, requires_grad=True)
+
+    def cell(x, s):
+        seen.append(tuple(x.shape))
+        return s * 0.9 + x
+
+    bptt.unroll(cell, x, s)[0].sum().backward()
+    assert set(seen) == {(1, 2)}
+    assert len(seen) >= 12
+
+
+def test_a_weight_kept_from_call_to_call_is_an_error():
+    class Keeping(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.W, self.kept = nn.Parameter(torch.randn(2, 2)), {}
+
+        def forward(self, x, s):
+            if "t" not in self.kept:
+                self.kept["t"] = self.W.t()
+            return torch.tanh(x + s @ self.kept["t"])
+
+    with pytest.raises(TypeError, match="keeps a tensor with gradient in a dict"):
+        bptt.unroll(Keeping(), torch.randn(3, 1, 2), torch.zeros(1, 2))
+
+
+@pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
+@pytest.mark.parametrize("pruned", [False, True])
+def test_weights_that_hooks_make_train_again_and_again(pruned):
+    cell = nn.RNNCell(3, 4)
+    if pruned:
+        torch.nn.utils.prune.random_unstructured(cell, "weight_hh", amount=0.3)
+    else:
+        torch.nn.utils.weight_norm(cell, "weight_hh")
+    x = torch.randn(10, 2, 3)
+    for _ in range(2):
+        cell.zero_grad()
+        cell(x[0]).sum()  # used by itself too
+        bptt.unroll(cell, x)[0].sum().backward()
+        found = [p.grad.clone() for p in cell.parameters()]
+    cell.zero_grad()
+    oracle(cell, x, torch.zeros(2, 4))[0].sum().backward()
+    for a, p in zip(found, cell.parameters(), strict=True):
+        torch.testing.assert_close(a, p.grad)
+
+
+@pytest.mark.parametrize(("batch", "units"), [(1, 1), (2, 1), (1, 2)])
+def test_one_row_and_one_unit_replayed(batch, units):
+    check_cell(nn.RNNCell(3, units), torch.randn(11, batch, 3))
+
+
+OPERATIONS = {
+    "solve": lambda a: torch.linalg.solve(2 * torch.eye(2) + 0.1 * a.t() @ a, a.t()).t(),
+    "norm": lambda a: nn.functional.normalize(a, p=3.0),
+    "conjugate": lambda a: (a.to(torch.complex128).exp().conj() * 1j).real / (1 + a * a),
+    "power": lambda a: (a * 1).abs().add_(1).pow_(-1.5),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_operations_that_are_hard_to_replay(name):
+    W = torch.randn(2, 2, requires_grad=True)
+
+    def cell(x, s):
+        return OPERATIONS[name](x + s @ W)
+
+    x, s = torch.randn(12, 3, 2), torch.zeros(3, 2)
+    rows = {"solve": lambda run: run(cell, x[:, :1], s[:1])}.get(name, lambda run: run(cell, x, s))
+    for loss in (lambda y: y.sum(), lambda y: y[3].sum()):
+        found = torch.autograd.grad(loss(rows(bptt.unroll)[0]), [W])
+        expected = torch.autograd.grad(loss(rows(oracle)[0]), [W])
+        torch.testing.assert_close(found, expected)
+
+
+def test_a_cell_around_a_whole_module_of_torch():
+    class Around(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.gru = nn.GRU(3, 4)
+
+        def forward(self, x, s):
+            return self.gru(x[None], s[None])[1][0]
+
+    check_cell(Around(), 3, torch.zeros(3, 4))
 
 
 def test_state_leaves_that_share_their_memory_are_told_apart(programs):
@@ -282,40 +411,39 @@ def test_closures_globals_and_non_leaves_get_their_gradient():
     assert_same(run(True), run(False))
 
 
+class Nest:
+    """An object in an object ... deeper than is searched, with a weight at the bottom."""
+
+    def __init__(self, weight, depth=9):
+        self.inner = Nest(weight, depth - 1) if depth else None
+        self.weight = None if depth else weight
+
+    def find(self):
+        return self.weight if self.inner is None else self.inner.find()
+
+
 def test_a_tensor_that_cannot_be_found_is_an_error():
-    hidden = {"a": [{"deep": object()}]}
-    W = torch.randn(2, 2, requires_grad=True) * 1
-
-    class Deep:
-        pass
-
-    outer, inner = Deep(), Deep()
-    outer.inner, inner.weight = inner, W
-    assert hidden
-
+    nest = Nest(torch.randn(2, 2, requires_grad=True) * 1)
     with pytest.raises(TypeError, match="computed before it"):
-        bptt.unroll(
-            lambda x, s: torch.tanh(x + s @ outer.inner.weight),
-            torch.ones(3, 1, 2),
-            torch.ones(1, 2),
-        )
+        bptt.unroll(lambda x, s: torch.tanh(x + s @ nest.find()), torch.ones(3, 1, 2), S[:1, :2])
 
 
-def test_a_leaf_in_a_place_that_is_not_searched_still_gets_its_gradient():
-    class Deep:
-        pass
-
-    outer, inner = Deep(), Deep()
-    outer.inner, inner.weight = inner, torch.randn(2, 2, requires_grad=True)
+def test_a_leaf_in_a_place_that_is_not_searched_still_gets_its_gradient(product):
+    nest = Nest(torch.randn(2, 2, requires_grad=True))
 
     def cell(x, s):
-        return torch.tanh(x + s @ outer.inner.weight)
+        return torch.tanh(x + s @ nest.find() + x * x @ nest.find())
 
-    x, s = torch.randn(3, 1, 2), torch.ones(1, 2)
+    x, s = torch.randn(9, 1, 2), torch.ones(1, 2)
+    targets = [nest.find()]
     assert_same(
-        gradients(lambda: bptt.unroll(cell, x, s), [inner.weight]),
-        gradients(lambda: oracle(cell, x, s), [inner.weight]),
+        gradients(lambda: bptt.unroll(cell, x, s), targets),
+        gradients(lambda: oracle(cell, x, s), targets),
     )
+    loss = bptt.unroll(cell, x, s)[0].square().sum()
+    (found,) = torch.autograd.grad(loss, targets, create_graph=True)
+    (expected,) = torch.autograd.grad(oracle(cell, x, s)[0].square().sum(), targets)
+    torch.testing.assert_close(found, expected)
 
 
 def test_the_cell_is_as_it_was_at_the_call():
@@ -850,6 +978,39 @@ WRONG = {
         lambda c: bptt.unroll(lambda x, s: (s + x).float(), X, S),
     ),
     "no state returned": (TypeError, "next state", lambda c: bptt.unroll(lambda x, s: None, X, S)),
+    "a list of steps": (
+        ValueError,
+        r"torch\.stack them",
+        lambda c: bptt.unroll(c, list(X)),
+    ),
+    "a class": (TypeError, "got the class Elman", lambda c: bptt.unroll(Elman, X)),
+    "a whole module": (
+        TypeError,
+        r"use torch\.nn\.GRUCell",
+        lambda c: bptt.unroll(nn.GRU(3, 4), X),
+    ),
+    "four dimensions": (
+        ValueError,
+        r"inputs: expected \(T, B, 3\)",
+        lambda c: bptt.unroll(c, X[None]),
+    ),
+    "integers": (ValueError, "inputs: expected float64", lambda c: bptt.unroll(c, X.long())),
+    "a pair for a GRU": (
+        TypeError,
+        "state: expected the structure",
+        lambda c: bptt.unroll(nn.GRUCell(3, 4), X, (X[0], X[0])),
+    ),
+    "reverse by name": (TypeError, "reverse: expected", lambda c: bptt.unroll(c, X, reverse="no")),
+    "lengths by name": (TypeError, "lengths: expected", lambda c: bptt.unroll(c, X, lengths="ab")),
+    "dtype later": (
+        TypeError,
+        "returned .* float32 at a step",
+        lambda c: bptt.unroll(
+            lambda x, s: (s[0].float() if s[1].max() else s[0], (s[0], s[1] + 1)),
+            X,
+            (S, torch.zeros(2, dtype=torch.int64)),
+        ),
+    ),
     "output without rows": (
         TypeError,
         "a row for each of the 2",

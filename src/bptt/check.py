@@ -1,6 +1,6 @@
 """What `unroll` is given, checked: an error names the argument, what it got and what it needs."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -36,10 +36,32 @@ def choices(cell: Any, method: Any, backend: Any) -> None:
         raise CellError(
             f"cell: expected a module or function `cell(x_t, state)`, got {type(cell).__name__}."
         )
+    if isinstance(cell, type):
+        raise CellError(f"cell: expected a cell, got the class {cell.__name__}: make one of it.")
+    one_step(cell)
     if not isinstance(method, Full):
         raise StructureError(f"method: expected bptt.Full(), got {method!r}.")
     if backend not in BACKENDS:
         raise BackendError(f"backend: this version has {_listed(BACKENDS)}, not {backend!r}.")
+
+
+def one_step(cell: Any) -> None:
+    """A cell takes one step.
+
+    Raises:
+        CellError: it is one of torch.nn's modules that run a whole sequence.
+    """
+    if isinstance(cell, nn.RNNBase):
+        name = cell.mode.split("_")[0]
+        raise CellError(
+            f"cell should take one step, but {name} runs a whole sequence: use torch.nn.{name}Cell "
+            f"or bptt.cells.{'Elman' if name == 'RNN' else name}"
+        )
+
+
+def reverse(given: Any) -> None:
+    if not isinstance(given, bool):
+        raise StructureError(f"reverse: expected True or False, got {describe(given)}.")
 
 
 def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
@@ -60,7 +82,7 @@ def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
             raise ArgumentError(
                 f"inputs: expected all leaves on one device, got {first.device} and {leaf.device}."
             )
-    if len(leaves) == 1 and first.dim() == 2 and _takes_features(cell, first):
+    if isinstance(given, Tensor) and first.dim() != 3 and _takes_features(cell, first):
         raise ArgumentError(
             f"inputs: expected (T, B, {_size(cell)}), as the cell's input_size says, got "
             f"{tuple(first.shape)}. A single sequence (T, {_size(cell)}) becomes a batch by "
@@ -82,7 +104,12 @@ def lengths(given: Any, steps: int, batch: int, device: torch.device) -> Tensor 
     """(B,) int64 on the inputs' device; None where every sequence has all T steps."""
     if given is None:
         return None
-    counts = torch.as_tensor(given)
+    try:
+        counts = torch.as_tensor(given)
+    except (TypeError, ValueError, RuntimeError) as error:
+        raise StructureError(f"lengths: expected integers, got {given!r}.") from error
+    if not counts.numel():
+        counts = counts.long()
     if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
         raise StructureError(f"lengths: expected integers, got {_dtype(counts)}.")
     if counts.shape != (batch,):
@@ -161,33 +188,57 @@ def reset_state(given: Any, like: Any, batch: int) -> Leaves:
     return expanded
 
 
-def explain(error: Exception, cell: Any, given: Any, arguments: Arguments) -> None:
+def explain(
+    error: Exception,
+    cell: Any,
+    given_inputs: Any,
+    given: Any,
+    arguments: Arguments,
+    start: Callable[[Any], Any],
+) -> None:
     """Say which argument a cell's own error comes from, where that can be told.
 
     Args:
         error: what the cell, or torch inside it, raised.
         cell: the cell.
+        given_inputs: the inputs it was given.
         given: the state it was given.
         arguments: the leaves of inputs and state.
+        start: what the cell itself would start from, None if it does not say.
 
     Raises:
         StructureError: the state's structure is not that of the cell's own initial state.
         ArgumentError: sizes, dtype or device of inputs or state are not those of the cell.
     """
     ours = isinstance(error, (ArgumentError, BackendError, CellError, StructureError))
-    if ours or not isinstance(cell, nn.Module):
+    if ours:
         return
-    start: Any = getattr(cell, "initial_state", None)
-    if start is not None:
-        _same_structure(given, start(arguments.initial[0].shape[0]), error)
+    _not_a_list(given_inputs, error)
+    if not isinstance(cell, nn.Module):
+        return
+    own = start(cell)
+    if own is not None:
+        _same_structure(given, own, error)
     _same_sizes("inputs", arguments.inputs, "input_size", cell, error)
     _same_sizes("state", arguments.initial, "hidden_size", cell, error)
     parameter = next((p for p in cell.parameters() if p.is_floating_point()), None)
     if parameter is not None:
         for leaf in arguments.inputs:
-            _same_place("inputs", leaf, parameter, error)
+            if leaf.is_floating_point() or isinstance(_size(cell), int):
+                _same_place("inputs", leaf, parameter, error)
         for leaf in arguments.initial:
-            _same_place("state", leaf, parameter, error)
+            if leaf.is_floating_point():
+                _same_place("state", leaf, parameter, error)
+
+
+def _not_a_list(given: Any, error: Exception) -> None:
+    """A sequence is one tensor; a list of its steps is the commonest mistake."""
+    if isinstance(given, (list, tuple)) and all(isinstance(leaf, Tensor) for leaf in given):
+        raise ArgumentError(
+            f"inputs: expected a tensor (T, B, ...), got a {type(given).__name__} of {len(given)} "
+            "tensors, which the cell could not take as x_t. If they are the steps of a sequence, "
+            "torch.stack them."
+        ) from error
 
 
 def _same_structure(given: Any, own: Any, error: Exception) -> None:
@@ -212,8 +263,6 @@ def _same_sizes(
 
 
 def _same_place(argument: str, leaf: Tensor, parameter: Tensor, error: Exception) -> None:
-    if not leaf.is_floating_point():
-        return
     if leaf.device != parameter.device:
         raise ArgumentError(
             f"{argument}: expected it on {parameter.device} with the cell's parameters, got "

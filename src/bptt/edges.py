@@ -1,9 +1,11 @@
 """Where the autograd graph of a step ends: the tensors it took in otherwise than by argument."""
 
 from collections.abc import Iterable
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
+from torch.autograd.function import BackwardCFunction
 
 from bptt.errors import CellError
 
@@ -14,8 +16,20 @@ def now() -> int:
     return node._sequence_nr()  # type: ignore[union-attr]
 
 
-def leaves_of(roots: Iterable[Tensor], since: int) -> list[Tensor]:
-    """Leaves that the graph above `roots` ends at.
+class Ends(NamedTuple):
+    """What a graph ends at.
+
+    Attributes:
+        leaves: its leaves.
+        python: whether a part of its backward pass is Python, which no recording sees into.
+    """
+
+    leaves: list[Tensor]
+    python: bool
+
+
+def ends(roots: Iterable[Tensor], since: int) -> Ends:
+    """What the graph above `roots` ends at.
 
     Args:
         roots: what a step returned.
@@ -26,9 +40,10 @@ def leaves_of(roots: Iterable[Tensor], since: int) -> list[Tensor]:
     """
     stack = [root.grad_fn for root in roots if root.grad_fn is not None]
     leaves = {id(root): root for root in roots if root.requires_grad and root.is_leaf}
-    seen = set(stack)
+    seen, python = set(stack), False
     while stack:
         node = stack.pop()
+        python = python or isinstance(node, BackwardCFunction)
         if node.name() == "torch::autograd::AccumulateGrad":
             variable = node.variable  # type: ignore[attr-defined]
             leaves[id(variable)] = variable
@@ -38,7 +53,7 @@ def leaves_of(roots: Iterable[Tensor], since: int) -> list[Tensor]:
             if above is not None and above not in seen:
                 seen.add(above)
                 stack.append(above)
-    return list(leaves.values())
+    return Ends(list(leaves.values()), python)
 
 
 def _outside(name: str) -> str:

@@ -1,5 +1,7 @@
 """One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
 
+import random
+import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -12,11 +14,11 @@ from bptt import edges
 from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Taken, Trajectory
-from bptt.compiler.record import Recording
+from bptt.compiler.record import Recording, Watch
 from bptt.draws import Draws
 from bptt.replica import Replica
 from bptt.schedule import Schedule
-from bptt.step import Arguments, Leaves, Step, check_leaves, check_untouched
+from bptt.step import Arguments, Leaves, Step, check_drawn, check_leaves, check_untouched
 
 
 def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
@@ -36,8 +38,8 @@ def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, L
         problem = Problem(step.bind(replica.cell), schedule, Draws())
         first, problem = _first_step_watched(problem, arguments, replica)
         step.protocol = problem.step.protocol
-        job = _Job(problem, replica, first, arguments)
         inputs, initial, fresh = arguments
+        job = _Job(problem, replica, first, (len(inputs), len(initial), len(fresh)))
         results = _Unroll.apply(job, *inputs, *initial, *fresh, *replica.sources)
     count = len(results) - len(initial)
     return list(results[:count]), list(results[count:])
@@ -51,14 +53,14 @@ class _Job(NamedTuple):
     problem: Problem
     replica: Replica
     first: tuple[Leaves, Leaves]
-    arguments: Arguments
+    counts: tuple[int, int, int]  # of the leaves of inputs, state and fresh state
 
     def split(self, values: Sequence[Any]) -> list[list[Any]]:
         """Values in the order of the tensors, parted: inputs, initial, fresh, weights."""
         parts, start = [], 0
-        for part in self.arguments:
-            parts.append(list(values[start : start + len(part)]))
-            start += len(part)
+        for count in self.counts:
+            parts.append(list(values[start : start + count]))
+            start += count
         return [*parts, list(values[start:])]
 
 
@@ -74,17 +76,25 @@ def _first_step_watched(
     x, before = _first_arguments(problem.schedule, arguments)
     recording = Recording(x=x, s=before, w=replica.weights + replica.constants)
     versions = [leaf._version for leaf in x + before]
-    since = edges.now()
-    with recording if problem.schedule.steps >= WORTH_RECORDING else nullcontext():
+    since, drawn = edges.now(), _other_generators()
+    with recording, Watch(recording):
         outputs, state = _run_first(problem, x, before)
-    replica.check_unchanged()
+    check_drawn(drawn, _other_generators())
     check_untouched(x + before, versions)
+    replica.check_unchanged()
     given = {id(leaf) for leaf in x + before}
-    reached = edges.leaves_of(outputs + state, since)
-    replica.adopt([leaf for leaf in reached if id(leaf) not in given])
-    if recording.reason is None:
+    ends = edges.ends(outputs + state, since)
+    replica.adopt([leaf for leaf in ends.leaves if id(leaf) not in given])
+    long = problem.schedule.steps >= WORTH_RECORDING
+    if long and recording.reason is None and not ends.python and replica.steady:
         problem = problem._replace(opening=tuple(recording.operations))
     return _detached(outputs, state), problem
+
+
+def _other_generators() -> tuple[Any, ...]:
+    """The states of Python's and numpy's own generators."""
+    numpy = sys.modules.get("numpy")
+    return random.getstate(), None if numpy is None else numpy.random.get_state()[1].tobytes()
 
 
 def _detached(outputs: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
@@ -161,6 +171,8 @@ class _Unroll(torch.autograd.Function):
             if torch.is_grad_enabled():
                 return (None, *_differentiable_adjoint(ctx, tensors, adjoints))
             taken = _taken(ctx, job, saved)
+            if not job.replica.steady:  # changed since: each step is run, and compared
+                job = job._replace(problem=job.problem._replace(opening=()))
             count = ctx.sizes[1]
             wanted = ctx.needs_input_grad[1 : 1 + len(taken.inputs)]
             found = reference.adjoint(
@@ -181,7 +193,7 @@ def _taken(ctx: Any, job: _Job, saved: list[Tensor]) -> Taken:
     stored = iter(own)
     kept = [job.problem.schedule.adjoints(leaf) for leaf in outputs]
     states = [kept[twin] if twin is not None else next(stored).unbind(0) for twin in ctx.twins]
-    results = [] if resting else [*kept, *states]
+    results = [*kept, *states]
     replica = job.replica
     return Taken(
         inputs, initial, fresh, replica.weights, replica.constants, states, resting, results
@@ -195,8 +207,9 @@ def _differentiable_adjoint(
     job = ctx.job
     with torch.enable_grad():
         # Views, so that hooks on the caller's tensors run when the outer pass reaches them.
-        adopted = {id(weight) for weight in job.replica.weights}
-        views = [t if id(t) in adopted else t.view_as(t) for t in tensors]
+        replica = job.replica
+        own = len(tensors) - len(replica.weights) + replica.found
+        views = [t.view_as(t) for t in tensors[:own]] + replica.sources[replica.found :]
         inputs, initial, fresh, weights = job.split(views)
         step = job.problem.step.bind(job.replica.with_tensors(weights))
         problem = job.problem._replace(step=step)

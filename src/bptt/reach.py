@@ -9,9 +9,12 @@ becomes an input of the unroll. Hence the caller's tensors, leaf or not, get the
 after the whole recursion, and hooks on them run once.
 """
 
+import dis
+import enum
 import functools
 import sys
 import types
+import weakref
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -25,28 +28,56 @@ _ATOMS = (int, float, complex, str, bytes, bool, type(None), type, types.ModuleT
 # Longer containers are taken for data, not for weights; a weight in there is found at the first
 # step, by the graph it leaves, and named in an error.
 _LONGEST = 1024
+_DEEPEST = 4
+_MOST = 4096
+# Kinds without a content of their own that a step could change.
+_STEADY = (
+    types.BuiltinFunctionType,
+    types.MethodWrapperType,
+    types.WrapperDescriptorType,
+    types.MethodDescriptorType,
+    torch.dtype,
+    torch.device,
+    torch.layout,
+    torch.memory_format,
+    torch._ops.OpOverload,
+    torch._ops.OpOverloadPacket,
+    torch.jit.ScriptFunction,
+    enum.Enum,
+    weakref.ReferenceType,
+    range,
+    slice,
+)
 
 Substitute = Callable[[Tensor], Tensor]
 
 
-def copy_cell(cell: Any, substitute: Substitute) -> tuple[Any, list[nn.Module]]:
+class CellCopy:
     """The cell as it is now, with `substitute(tensor)` in place of every tensor found in it.
 
-    Returns:
-        The copy, and every module in it.
+    What holds a tensor is copied and all the rest is shared.
+
+    Attributes:
+        cell: the copy.
+        modules: every module in it.
+        opaque: whether something was found that could not be looked into.
     """
-    copier = _Copier(substitute)
-    return copier.copy(cell), copier.modules
 
-
-class _Copier:
-    """Copies what holds a tensor and shares all the rest."""
-
-    def __init__(self, substitute: Substitute) -> None:
+    def __init__(self, cell: Any, substitute: Substitute) -> None:
         self._substitute = substitute
         self.modules: list[nn.Module] = []
+        self.opaque = False
+        self._holders: list[tuple[Any, dict]] = []
         self._done: dict[int, Any] = {}
         self._alive: list[Any] = []  # keeps the ids in `_done` from being used again
+        self.cell = self.copy(cell)
+
+    def changed(self) -> list[tuple[Any, dict]]:
+        """Lists, dicts, objects and functions that the step sees and that are not as they were.
+
+        With each, what it held before.
+        """
+        return [pair for pair in self._holders if not _same(content(pair[0]), pair[1])]
 
     def copy(self, value: Any, depth: int = 0) -> Any:
         if isinstance(value, _ATOMS):
@@ -54,11 +85,16 @@ class _Copier:
         if id(value) in self._done:
             return self._done[id(value)]
         copier = self._copier_of(value)
-        if copier is None:
+        if copier is None or len(self._alive) > _MOST:
+            self.opaque = self.opaque or not isinstance(value, _STEADY)
             return value
         self._alive.append(value)
         self._done[id(value)] = value  # what a cycle meets on its way back
         self._done[id(value)] = copied = copier(value, depth)
+        if copied is not value:
+            self._alive.append(copied)
+        if copier in (self._function, self._dict, self._sequence, self._instance):
+            self._holders.append((copied, content(copied)))
         return copied
 
     def _copier_of(self, value: Any) -> Callable[[Any, int], Any] | None:
@@ -86,7 +122,9 @@ class _Copier:
         for name in ("_parameters", "_buffers", "_modules"):
             attributes[name] = {key: self.copy(v) for key, v in attributes[name].items()}
         for name, value in attributes.items():
-            if name not in _MODULE_OWN:
+            if name.endswith("_hooks") and name in _MODULE_OWN:
+                attributes[name] = value.copy()
+            elif name not in _MODULE_OWN and not _remade(module, value):
                 attributes[name] = self.copy(value)
         self._forward_globals(copied)
         return copied
@@ -103,20 +141,18 @@ class _Copier:
     def _function(self, function: types.FunctionType, depth: int) -> Any:
         if (function.__module__ or "").partition(".")[0] in _FOREIGN:
             return function
-        cells = self._changed(_contents(function.__closure__ or ()))
+        cells = self._changed(_contents(function.__closure__))
         defaults = self._changed(dict(enumerate(function.__defaults__ or ())))
         keywords = self._changed(function.__kwdefaults__ or {})
-        scope = function.__globals__
-        named = self._changed({n: scope[n] for n in _names(function.__code__) if n in scope})
+        named = self._changed(_globals(function))
         if not (cells or defaults or keywords or named):
             return function
         closure = tuple(
             types.CellType(cells[i]) if i in cells else cell
             for i, cell in enumerate(function.__closure__ or ())
         )
-        copied = types.FunctionType(
-            function.__code__, scope | named if named else scope, function.__name__, None, closure
-        )
+        scope = {**function.__globals__, **named} if named else function.__globals__
+        copied = types.FunctionType(function.__code__, scope, function.__name__, None, closure)
         given = function.__defaults__ or ()
         copied.__defaults__ = tuple(defaults.get(i, v) for i, v in enumerate(given)) or None
         copied.__kwdefaults__ = {**(function.__kwdefaults__ or {}), **keywords} or None
@@ -144,6 +180,7 @@ class _Copier:
 
     def _dict(self, values: dict, depth: int) -> Any:
         if len(values) > _LONGEST:
+            self.opaque = True
             return values
         changed = self._changed(values)
         if not changed:
@@ -154,6 +191,7 @@ class _Copier:
 
     def _sequence(self, values: Any, depth: int) -> Any:
         if len(values) > _LONGEST:
+            self.opaque = True
             return values
         copies = [self.copy(value, depth) for value in values]
         if all(copied is value for copied, value in zip(copies, values, strict=True)):
@@ -161,8 +199,9 @@ class _Copier:
         return type(values)(*copies) if hasattr(values, "_fields") else type(values)(copies)
 
     def _instance(self, value: Any, depth: int) -> Any:
-        """An object of the user's: its own attributes are looked at, those of objects in it not."""
-        if depth or type(value).__module__.partition(".")[0] in _FOREIGN:
+        """An object of the user's, and those in it down to some depth."""
+        if depth >= _DEEPEST or type(value).__module__.partition(".")[0] in _FOREIGN:
+            self.opaque = True
             return value
         inside = {name: self.copy(attribute, depth + 1) for name, attribute in vars(value).items()}
         if all(inside[name] is attribute for name, attribute in vars(value).items()):
@@ -172,10 +211,40 @@ class _Copier:
         return copied
 
 
-def _contents(closure: Iterable[types.CellType]) -> dict[int, Any]:
+def _remade(module: nn.Module, value: Any) -> bool:
+    """Whether an attribute is a weight that a hook computes anew before each call."""
+    return isinstance(value, Tensor) and not value.is_leaf and bool(module._forward_pre_hooks)
+
+
+def content(holder: Any) -> dict[Any, Any]:
+    """What a container, object or function holds, by place."""
+    if isinstance(holder, types.FunctionType):
+        return {**_contents(holder.__closure__), **_globals(holder)}
+    if isinstance(holder, dict):
+        return dict(holder)
+    if isinstance(holder, (list, tuple, set, frozenset)):
+        return dict(enumerate(holder))
+    return dict(vars(holder))
+
+
+def _same(content: dict[Any, Any], before: dict[Any, Any]) -> bool:
+    """Whether the same things are in the same places; numbers and strings by value."""
+    return content.keys() == before.keys() and all(
+        value is before[key] or (isinstance(value, _ATOMS) and value == before[key])
+        for key, value in content.items()
+    )
+
+
+def _globals(function: types.FunctionType) -> dict[str, Any]:
+    """The globals that a function's code names."""
+    scope = function.__globals__
+    return {name: scope[name] for name in _names(function.__code__) if name in scope}
+
+
+def _contents(closure: Iterable[types.CellType] | None) -> dict[int, Any]:
     """What the cells of a closure hold; one that is still empty is left out."""
     contents = {}
-    for index, cell in enumerate(closure):
+    for index, cell in enumerate(closure or ()):
         try:
             contents[index] = cell.cell_contents
         except ValueError:  # empty: a name that is bound later, so not one this step has used
@@ -185,9 +254,13 @@ def _contents(closure: Iterable[types.CellType]) -> dict[int, Any]:
 
 @functools.cache
 def _names(code: types.CodeType) -> tuple[str, ...]:
-    """Names that code may look up among its globals, nested functions' included."""
-    inner = [constant for constant in code.co_consts if isinstance(constant, types.CodeType)]
-    names = dict.fromkeys(code.co_names)
-    for nested in inner:
-        names.update(dict.fromkeys(_names(nested)))
+    """Names that code looks up among its globals, nested functions' included."""
+    looked_up = (i.argval for i in dis.get_instructions(code) if i.opname in _LOOK_UPS)
+    names = dict.fromkeys(looked_up)
+    for constant in code.co_consts:
+        if isinstance(constant, types.CodeType):
+            names.update(dict.fromkeys(_names(constant)))
     return tuple(names)
+
+
+_LOOK_UPS = ("LOAD_GLOBAL", "LOAD_NAME")

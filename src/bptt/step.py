@@ -113,6 +113,18 @@ def check_leaves(outputs: Leaves, state: Leaves, before: Sequence[Tensor], batch
             )
 
 
+def check_alike(steps: Sequence[Leaves]) -> None:
+    """Every step's leaves have the shapes and dtypes of the first's."""
+    for leaves in zip(*steps, strict=True):
+        first = leaves[0]
+        for leaf in leaves:
+            if leaf.shape != first.shape or leaf.dtype != first.dtype:
+                raise CellError(
+                    f"The cell returned {_kind(leaf)} at a step, and {_kind(first)} before. A step "
+                    "returns outputs and a state of the same shapes and dtypes as all the others."
+                )
+
+
 def check_untouched(given: Leaves, versions: list[int]) -> None:
     """A step returns a new state and leaves its arguments as they are."""
     for leaf, version in zip(given, versions, strict=True):
@@ -121,6 +133,34 @@ def check_untouched(given: Leaves, versions: list[int]) -> None:
                 f"The step changes its argument of shape {tuple(leaf.shape)} in place. Steps are "
                 "run again from stored states: return a new tensor, as in `s * a` for `s.mul_(a)`."
             )
+
+
+def check_drawn(before: tuple, after: tuple) -> None:
+    """A step draws from torch's generator alone: only that can be set back for a second run."""
+    for name, a, b in zip(("random", "numpy.random"), before, after, strict=True):
+        if a != b:
+            raise CellError(
+                f"The step draws from {name}, whose numbers would be others when the step is run "
+                "again in the backward pass. Draw with torch (torch.rand, torch.bernoulli), whose "
+                "numbers bptt repeats, or before bptt.unroll."
+            )
+
+
+def check_repeats(again: Leaves, kept: Leaves) -> None:
+    """A step run again gives what it gave: else the gradient would be of another function."""
+    for new, old in zip(again, kept, strict=False):  # nothing was run again: nothing to compare
+        if not torch.equal(new, old) and not _close(new, old):
+            raise CellError(
+                "The step, run again in the backward pass, gives other numbers than in the forward "
+                "pass: something that it uses has changed since, or changes from call to call. A "
+                "step must depend on its inputs, its state and the cell's tensors alone; call "
+                "backward() before changing the cell."
+            )
+
+
+def _close(new: Tensor, old: Tensor) -> bool:
+    """Equal but for the rounding of kernels that are not deterministic; NaN equals NaN."""
+    return new.shape == old.shape and torch.allclose(new, old, 1e-4, 1e-6, equal_nan=True)
 
 
 def _kind(tensor: Tensor) -> str:

@@ -8,6 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bptt.replica import Replica
 from bptt.structure import Structure
 from bptt.unroll import initial_state, unroll
 
@@ -150,18 +151,20 @@ def check_cell(
     inputs: Tensor | int,
     state: Any = None,
     *,
-    steps: int = 5,
+    steps: int = 10,
     batch: int = 3,
     seed: int = 0,
 ) -> None:
     """Check that `unroll` runs a cell as a plain loop would, with the gradients of the mathematics.
 
     In float64, for every feature (reverse, lengths, resets, all at once): outputs and final state
-    against each sequence run alone, and the gradients to inputs, state and parameters against
-    autograd and against central differences.
+    against each sequence run alone, and the gradients to inputs, state, reset state and weights
+    against autograd and against central differences. A cell that draws random numbers is checked in
+    `eval()`, or not at all: rows run alone draw others.
 
     Args:
-        cell: a module, or a function that closes over its weights. A module is copied to float64.
+        cell: a module, or a function that closes over its weights, which are then float64. A module
+            is copied to float64.
         inputs: the number of input features, or inputs (T, B, ...) to use.
         state: s_0; None for the cell's own.
         steps: T, where `inputs` is a number.
@@ -179,18 +182,24 @@ def check_cell(
         cell = copy.deepcopy(cell).double()
     if isinstance(inputs, int):
         inputs = torch.randn(steps, batch, inputs, generator=generator, dtype=torch.float64)
-    inputs = inputs.detach().requires_grad_(inputs.is_floating_point())
+    inputs = _leaf(inputs)
     steps, batch = inputs.shape[:2]
-    state = initial_state(cell, batch) if state is None else state
-    state = pytree.tree_map(_leaf, state)
-    targets = [leaf for leaf in (inputs, *pytree.tree_leaves(state)) if leaf.requires_grad]
-    names = ["inputs"] * inputs.requires_grad
-    names += ["state"] * (len(targets) - len(names))
-    if isinstance(cell, nn.Module):
-        named = [(name, p) for name, p in cell.named_parameters() if p.requires_grad]
-        names, targets = names + [n for n, _ in named], targets + [p for _, p in named]
+    state = pytree.tree_map(_leaf, initial_state(cell, batch) if state is None else state)
+    fresh = pytree.tree_map(lambda leaf: _leaf(leaf + 0.1 if leaf.requires_grad else leaf), state)
+    named = [("inputs", inputs), *(("state", leaf) for leaf in pytree.tree_leaves(state))]
+    named += [("reset_state", leaf) for leaf in pytree.tree_leaves(fresh)]
+    named += _weights(cell)
+    targets = {f"{name} ({i})": leaf for i, (name, leaf) in enumerate(named) if leaf.requires_grad}
     for case in cases(steps, batch, generator):
-        _check_case(cell, inputs, state, case, names, targets)
+        if "reset" in case.keywords:
+            case = Case(case.name, {**case.keywords, "reset_state": fresh})
+        _check_case(cell, inputs, state, case, list(targets), list(targets.values()))
+
+
+def _weights(cell: Any) -> list[tuple[str, Tensor]]:
+    if isinstance(cell, nn.Module):
+        return list(cell.named_parameters())
+    return [("a weight", source) for source in Replica(cell).sources if source.is_leaf]
 
 
 def _leaf(tensor: Tensor) -> Tensor:

@@ -5,13 +5,14 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch._subclasses import FakeTensorMode
 
 from bptt import check, engine
+from bptt.draws import Draws
 from bptt.errors import CellError
 from bptt.methods import Full
+from bptt.replica import Replica
 from bptt.schedule import Schedule
-from bptt.step import Arguments, Leaves, Step
+from bptt.step import Arguments, Leaves, Step, check_leaves
 from bptt.structure import Structure
 
 
@@ -94,10 +95,11 @@ def _unroll(
 ) -> tuple[Any, Any]:
     check.not_transformed()
     check.choices(cell, method, backend)
+    check.reverse(reverse)
     xs, steps, batch, device = check.inputs(inputs, cell)
     if hasattr(cell, "begin"):
         cell.begin(batch)
-    lengths = check.lengths(lengths, steps, batch, device)
+    lengths = check.lengths(lengths, steps, batch, device) if batch else None
     reset = check.reset(reset, steps, batch, device)
     dtype = _autocast_dtype(cell, device)
     with engine.autocast_off(device.type):
@@ -114,7 +116,7 @@ def _unroll(
         try:
             outputs, final = _run(step, schedule, arguments)
         except (RuntimeError, TypeError, AttributeError, LookupError) as error:
-            check.explain(error, cell, state, arguments)
+            check.explain(error, cell, inputs, state, arguments, _own_start)
             raise
     return step.unflatten(outputs, final)
 
@@ -148,24 +150,26 @@ def _run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, 
 
 
 def _no_steps(step: Step, schedule: Schedule, arguments: Arguments) -> Leaves:
-    """Zeros in the shape of the outputs, found by one step on tensors without numbers."""
-    with torch.no_grad(), FakeTensorMode(allow_non_fake_inputs=True):
-        shape = schedule.batch
-        x = [leaf.new_empty(shape, *leaf.shape[2:]) for leaf in arguments.inputs]
-        outputs, _ = step(x, [leaf.new_empty(leaf.shape) for leaf in arguments.initial])
-        shapes = [(leaf.shape, leaf.dtype) for leaf in outputs]
-    device = arguments.initial[0].device
-    return [
-        torch.zeros(schedule.total, *shape, dtype=dtype, device=device) for shape, dtype in shapes
-    ]
+    """Zeros in the shape of the outputs, found by one step on inputs of zeros."""
+    x = [leaf.new_zeros(schedule.batch, *leaf.shape[2:]) for leaf in arguments.inputs]
+    with torch.no_grad(), Draws():
+        outputs, state = step(x, arguments.initial)
+    check_leaves(outputs, state, arguments.initial, schedule.batch)
+    return [leaf.new_zeros(schedule.total, *leaf.shape) for leaf in outputs]
+
+
+def _own_start(cell: Any) -> Any:
+    """What a cell starts from, for one sequence; None if it does not say."""
+    says = hasattr(cell, "initial_state") or isinstance(cell, nn.RNNCellBase)
+    return initial_state(cell, 1) if says else None
 
 
 def _autocast_dtype(cell: Any, device: torch.device) -> torch.dtype | None:
-    """What autocast's tensors are cast to: the dtype of the cell's parameters."""
+    """What autocast's tensors are cast to: the dtype of the cell's weights."""
     known = torch.amp.autocast_mode.is_autocast_available(device.type)
-    if not known or not torch.is_autocast_enabled(device.type) or not isinstance(cell, nn.Module):
+    if not known or not torch.is_autocast_enabled(device.type):
         return None
-    floating = (p.dtype for p in cell.parameters() if p.is_floating_point())
+    floating = (weight.dtype for weight in Replica(cell).weights if weight.is_floating_point())
     return next(floating, None)
 
 

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from bptt import edges
 from bptt.compiler.program import Program, Task, build
-from bptt.compiler.record import Operation, Recording, Ref
+from bptt.compiler.record import Operation, Recording, Ref, Watch
 from bptt.errors import CellError
 from bptt.step import Leaves, Step
 
@@ -31,7 +31,8 @@ class Point(NamedTuple):
 
     inputs: Leaves
     state: Leaves
-    results: Leaves  # outputs and new state, or empty where those kept are not the step's own
+    results: Leaves  # outputs and new state as they were kept
+    own: bool  # whether those are the step's own in every row: none rests
 
 
 class Seeds(NamedTuple):
@@ -83,19 +84,20 @@ class VectorJacobian:
         self._step, self._weights, self._wanted = step, weights, wanted
         self.count = len(weights)
         self._known = {id(weight) for weight in weights}
-        self._last = self._nodes = 0
-        self.results: Leaves = []  # outputs and new state of the latest step
+        self.results: Leaves = []  # outputs and new state of the step that was run last
 
-    def __call__(
-        self, point: Point, seeds: Seeds, recording: AbstractContextManager | None = None
-    ) -> Shares:
+    def __call__(self, point: Point, seeds: Seeds, recording: Recording | None = None) -> Shares:
         inputs = [_leaf(x, wanted) for x, wanted in zip(point.inputs, self._wanted, strict=True)]
         state = [_leaf(leaf, is_real(leaf)) for leaf in point.state]
-        with recording or nullcontext():
-            return self._differentiate(inputs, state, seeds)
+        if recording is None:
+            return self._differentiate(inputs, state, seeds, nullcontext())
+        with recording:
+            return self._differentiate(inputs, state, seeds, Watch(recording))
 
-    def _differentiate(self, inputs: Leaves, state: Leaves, seeds: Seeds) -> Shares:
-        with torch.enable_grad():
+    def _differentiate(
+        self, inputs: Leaves, state: Leaves, seeds: Seeds, watch: AbstractContextManager
+    ) -> Shares:
+        with torch.enable_grad(), watch:
             outputs, new = self._step(inputs, state)
         self.results = outputs + new
         pairs = zip(self.results, [*seeds.outputs, *seeds.state], strict=True)
@@ -113,18 +115,9 @@ class VectorJacobian:
         return _parted(found, len(inputs), len(state))
 
     def _check(self, roots: Leaves, arguments: Leaves) -> None:
-        """No step reaches a weight that the first one did not: its gradient would be lost.
-
-        Walking the graph costs as much as an operation or two, so it is done for the first step and
-        whenever a step makes another number of nodes than the step before it did.
-        """
-        last = max((root.grad_fn._sequence_nr() for root in roots if root.grad_fn), default=0)
-        nodes, self._last = last - self._last, last
-        if nodes == self._nodes:
-            return
-        self._nodes = nodes
+        """No step reaches a weight that the first one did not: its gradient would be lost."""
         known = self._known | {id(leaf) for leaf in arguments}
-        for leaf in edges.leaves_of(roots, since=0):
+        for leaf in edges.ends(roots, since=0).leaves:
             if id(leaf) not in known:
                 raise CellError(
                     f"A step reaches a tensor of shape {tuple(leaf.shape)} that the first step did "
@@ -160,7 +153,13 @@ class Replay:
             return self._record(point, seeds)
         if self._program is None:
             return self._exact(point, seeds)
+        self._exact.results = []
         return self._run(self._program, point, seeds)
+
+    @property
+    def results(self) -> Leaves:
+        """Outputs and new state of the latest step, if it was run and not replayed."""
+        return self._exact.results
 
     def _run(self, program: Program, point: Point, seeds: Seeds) -> Shares:
         found = program.step(*_arguments(point, seeds), *self._values)
@@ -192,7 +191,8 @@ class Replay:
 
     def _record(self, point: Point, seeds: Seeds) -> Shares:
         # Copies, so that no two arguments share their memory by chance: names go by memory.
-        point = Point(*(_copies(leaves) for leaves in point))
+        inputs, state, results = (_copies(leaves) for leaves in point[:3])
+        point = Point(inputs, state, results, point.own)
         seeds = Seeds(*(_copies(leaves) for leaves in seeds))
         named = {"x": point.inputs, "s": point.state, "w": self._fixed}
         recording = Recording(**named, dy=_present(seeds.outputs), ds=_present(seeds.state))
@@ -203,7 +203,11 @@ class Replay:
         return shares
 
     def _agrees(self, program: Program, point: Point, seeds: Seeds, shares: Shares) -> bool:
+        """Whether the program gives what autograd gives, to the last bit, where that is not 0."""
         self._values = program.once(*self._fixed)
+        if not any(seed.any() for seed in _present([*seeds.outputs, *seeds.state])):
+            seeds = Seeds(*(_random_like(leaves) for leaves in seeds))
+            shares = self._exact(point, seeds)
         found = self._run(program, point, seeds)
         if self._rows:
             found = self._with_late(program, found)
@@ -223,7 +227,7 @@ class Replay:
         if [leaf is None for leaf in found] != [name is None for name in results]:
             return None
         known = ()
-        if point.results:
+        if point.own:
             names = [recording.name(leaf) for leaf in self._exact.results]
             known = tuple((name, Ref(f"a{i}")) for i, name in enumerate(names) if name is not None)
         parts = (point.inputs, point.state, point.results, *map(_present, seeds))
@@ -246,6 +250,14 @@ def _present(leaves: Sequence[Tensor | None]) -> Leaves:
 def _copies(leaves: Sequence[Tensor | None]) -> list:
     contiguous = torch.contiguous_format
     return [None if leaf is None else leaf.clone(memory_format=contiguous) for leaf in leaves]
+
+
+def _random_like(leaves: Sequence[Tensor | None]) -> list:
+    generator = torch.Generator().manual_seed(0)
+    return [
+        None if leaf is None else torch.randn(leaf.shape, generator=generator).to(leaf)
+        for leaf in leaves
+    ]
 
 
 def _equal(found: Sequence[Tensor | None], expected: Sequence[Tensor | None]) -> bool:

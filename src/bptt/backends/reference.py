@@ -27,7 +27,7 @@ from bptt.backends.product import (
 from bptt.compiler.record import Operation
 from bptt.draws import Draws
 from bptt.schedule import Columns, Schedule, select
-from bptt.step import Leaves, Step
+from bptt.step import Leaves, Step, check_alike, check_repeats
 
 
 class Trajectory(NamedTuple):
@@ -97,6 +97,8 @@ def forward(
             outputs.append(y)
             states.append(new)
             state = new
+    check_alike(outputs)
+    check_alike([initial, *states])
     stacked, kept = _store(schedule, outputs, states)
     return Trajectory(stacked, kept, state, [] if schedule.lengths is None else resting)
 
@@ -172,7 +174,7 @@ class Taken(NamedTuple):
     constants: Leaves
     states: Sequence[Steps]
     resting: Leaves
-    results: Sequence[Steps]  # outputs and states; empty where rows rest
+    results: Sequence[Steps]  # outputs and states
 
 
 def adjoint(
@@ -203,7 +205,9 @@ def adjoint(
             draws.begin(p)
             live, reset = schedule.live(p), schedule.reset(p)
             seeds = Seeds(_at(losses, p), [_keep(live, d) for d in d_state])
-            shares = product(_point(schedule, taken, columns, p), seeds)
+            point = _point(schedule, taken, columns, p)
+            shares = product(point, seeds)
+            check_repeats(_live_rows(live, product.results, point.results), point.results)
             totals.add(shares.weights)
             for steps, leaf in zip(d_inputs, shares.inputs, strict=True):
                 steps[p] = leaf
@@ -234,7 +238,14 @@ def _point(schedule: Schedule, taken: Taken, columns: Sequence[Columns], p: int)
     if live is not None:
         before = [select(live, a, b) for a, b in zip(before, taken.resting, strict=True)]
     results = [kept[p] for kept in taken.results]
-    return Point([column[p] for column in columns], before, results)
+    return Point([column[p] for column in columns], before, results, live is None)
+
+
+def _live_rows(live: Tensor | None, again: Leaves, kept: Leaves) -> Leaves:
+    """What a step gave when it was run again; rows that rest gave nothing then either."""
+    if live is None:
+        return again
+    return [select(live, new, old) for new, old in zip(again, kept, strict=False)]
 
 
 def _at(losses: Sequence[Columns | None], p: int) -> Found:

@@ -96,10 +96,11 @@ def build(task: Task) -> Program | None:
     first = len(results) - task.summed
     returned, summed = results[:first], results[first:]
     late = tuple(i for i, name in enumerate(summed) if name and sums.find(name))
-    ends = [summed[i] for i in late]
+    ends = [sums.find(name) for i, name in enumerate(summed) if i in late and name]
     direct = [None if i in late else name for i, name in enumerate(summed)]
     early = [*returned, *direct, *sums.rows]
-    return _write(task, (once, _used(loop, early), sums.operations()), early, ends, late, sums.rows)
+    columns = once, _used(loop, early), sums.operations
+    return _write(task, columns, early, ends, late, sums.rows)
 
 
 def _without_writes(
@@ -132,7 +133,7 @@ def _shared(operation: Operation, owners: dict[Ref, Ref]) -> dict[Ref, Ref]:
         if argument.alias_info is not None and isinstance(value, Ref):
             of_argument.update(dict.fromkeys(argument.alias_info.before_set, value))
     shared = {}
-    for returned, name in zip(_returns(operation), operation.results, strict=True):
+    for returned, name in zip(_returns(operation), operation.results, strict=False):
         sets = returned.alias_info.before_set if returned.alias_info is not None else ()
         for alias in sets:
             if name and alias in of_argument:
@@ -142,10 +143,10 @@ def _shared(operation: Operation, owners: dict[Ref, Ref]) -> dict[Ref, Ref]:
 
 def _returns(operation: Operation) -> list[Any]:
     """The declared return of each result; a list's declaration stands for all of its items."""
-    declared = operation.func._schema.returns
-    if len(declared) == len(operation.results):
-        return list(declared)
-    return [declared[0]] * len(operation.results)
+    declared = list(operation.func._schema.returns)
+    if len(declared) == len(operation.results) or not declared:
+        return declared
+    return declared[:1] * len(operation.results)
 
 
 def _written(operation: Operation) -> Ref | None:
@@ -163,7 +164,13 @@ def _functional(func: Any) -> Any:
     """The operation that computes what `func` would write, such as add.Tensor for add_.Tensor."""
     name = func._schema.name.removeprefix("aten::")
     packet = getattr(aten, name.removesuffix("_"), None) if name.endswith("_") else None
-    return getattr(packet, func._overloadname, None)
+    found = getattr(packet, func._overloadname, None)
+    same = found is not None and _argument_types(found) == _argument_types(func)
+    return found if same else None
+
+
+def _argument_types(func: Any) -> list[str]:
+    return [str(argument.type) for argument in func._schema.arguments]
 
 
 def _without_repeats(operations: Iterable[Operation]) -> tuple[list[Operation], dict[Ref, Ref]]:
@@ -223,50 +230,55 @@ class _Sums:
     """Which results are sums over rows, t(a) b or a column sum, and what they are made of.
 
     Summed over steps, t(a_1) b_1 + t(a_2) b_2 is t(a) b with the rows of all steps stacked: one
-    product instead of many.
+    product instead of many. The operations get names of their own, `z0` and so on, for what is
+    computed from stacked rows is not what a step has under the same name.
     """
 
     def __init__(self, operations: Sequence[Operation], fixed: set[Ref]) -> None:
         self.rows: list[Ref] = []
+        self.operations: list[Operation] = []
         self._fixed = fixed
-        self._order = list(operations)
         self._makers = {name: op for op in operations for name in op.results if name}
-        self._chosen: set[int] = set()
+        self._found: dict[Ref, Ref | None] = {}
 
-    def find(self, result: Ref) -> bool:
-        """Whether a result is such a sum; if so, it is taken in."""
-        chain, name = [], result
-        while (maker := self._makers.get(name)) is not None:
-            chain.append(maker)
-            rows = self._summed(maker, chain)
-            if rows is not None:
-                self.rows += [row for row in rows if row not in self.rows]
-                self._chosen |= {id(operation) for operation in chain}
-                return True
-            name = self._through(maker)
-        return False
+    def find(self, result: Ref) -> Ref | None:
+        """The name of the result's sum over rows; None if it is not such a sum."""
+        if result not in self._found:
+            self._found[result] = self._sum(result)
+        return self._found[result]
 
-    def _summed(self, maker: Operation, chain: list[Operation]) -> list[Ref] | None:
-        if maker.func is aten.sum.dim_IntList and maker.args[1] == (0,):
-            return [maker.args[0]]
-        left = self._makers.get(maker.args[0]) if maker.func is aten.mm.default else None
-        if left is None or left.func is not aten.t.default:
+    def _sum(self, result: Ref) -> Ref | None:
+        maker = self._makers.get(result)
+        if maker is None:
             return None
-        chain.append(left)
-        return [left.args[0], maker.args[1]]
+        if maker.func is aten.sum.dim_IntList and maker.args[1] == (0,):
+            return self._add(maker, {maker.args[0]: self._row(maker.args[0])})
+        left = self._makers.get(maker.args[0]) if maker.func is aten.mm.default else None
+        if left is not None and left.func is aten.t.default and maker.args[1] not in self._fixed:
+            transposed = self._add(left, {left.args[0]: self._row(left.args[0])})
+            return self._add(maker._replace(args=(transposed, self._row(maker.args[1]))), {})
+        inner = self._linear_in(maker)
+        summed = self.find(inner) if inner else None
+        return self._add(maker, {inner: summed}) if inner and summed else None
 
-    def _through(self, maker: Operation) -> Ref:
-        """The operand that a linear operation passes on; "" if it is not linear in one."""
+    def _row(self, name: Ref) -> Ref:
+        if name not in self.rows:
+            self.rows.append(name)
+        return name
+
+    def _add(self, operation: Operation, renamed: dict[Ref, Ref]) -> Ref:
+        name = Ref(f"z{len(self.operations)}")
+        self.operations.append(_rename(operation, renamed)._replace(results=(name,)))
+        return name
+
+    def _linear_in(self, maker: Operation) -> Ref | None:
+        """The operand in which an operation is linear, where it is in just one."""
         if maker.func in _LINEAR:
             return maker.args[0]
         if maker.func is aten.mul.Tensor:
             free = [name for name in _names(maker) if name not in self._fixed]
-            if len(free) == 1:
-                return free[0]
-        return Ref("")
-
-    def operations(self) -> list[Operation]:
-        return [operation for operation in self._order if id(operation) in self._chosen]
+            return free[0] if len(free) == 1 else None
+        return None
 
 
 def _rename(operation: Operation, names: dict[Ref, Ref]) -> Operation:

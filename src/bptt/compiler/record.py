@@ -10,6 +10,7 @@ from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 
@@ -59,7 +60,8 @@ class Recording(TorchDispatchMode):
         kwargs = kwargs or {}
         result = func(*args, **kwargs)
         if self.reason is None:
-            self._write(func, args, kwargs, result)
+            with torch._C.DisableTorchFunction():  # what is looked at here is no look of the step's
+                self._write(func, args, kwargs, result)
         return result
 
     def _write(self, func: Any, args: tuple, kwargs: dict[str, Any], result: Any) -> None:
@@ -88,8 +90,36 @@ class Recording(TorchDispatchMode):
         return value
 
 
+class Watch(TorchFunctionMode):
+    """While active, tells a recording of what a step does that leaves no operation behind."""
+
+    def __init__(self, recording: Recording) -> None:
+        super().__init__()
+        self._recording = recording
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _UNSEEN:
+            self._recording.reason = f"{func.__name__} leaves the graph"
+        return func(*args, **(kwargs or {}))
+
+
+# Data read without an operation, and hooks, which run in the backward pass.
+_UNSEEN = {
+    Tensor.__array__,
+    Tensor.__dlpack__,
+    Tensor.__format__,
+    Tensor.__repr__,
+    Tensor.data_ptr,
+    Tensor.numpy,
+    Tensor.register_hook,
+    Tensor.tolist,
+    Tensor.untyped_storage,
+}
+
+
 def _view_of(tensor: Tensor) -> tuple:
-    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride()
+    bits = tensor.is_conj(), tensor.is_neg()
+    return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), bits
 
 
 _DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)

@@ -15,7 +15,6 @@ from torch.utils import _pytree as pytree
 
 from bptt.errors import (
     ArgumentError,
-    CellError,
     StructureError,
     TorchArgumentError,
     TorchStructureError,
@@ -114,16 +113,6 @@ def check_structure(cell: nn.Module, state: Any) -> None:
         raise StructureError(
             f"state should have the structure of the cell's, {describe(fresh)}, each leaf stacked "
             f"over layers and directions; got {describe(state)}"
-        )
-
-
-def check_one_step(cell: nn.Module) -> None:
-    """Raise if cell is one of torch.nn's modules that run a whole sequence."""
-    if isinstance(cell, nn.RNNBase):
-        name = cell.mode.split("_")[0]
-        raise CellError(
-            f"cell should take one step, but {name} runs a whole sequence: use torch.nn.{name}Cell "
-            f"or bptt.cells.{'Elman' if name == 'RNN' else name}"
         )
 
 

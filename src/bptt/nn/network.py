@@ -11,7 +11,7 @@ from bptt import check
 from bptt.cells.parts import check_sizes, uniform
 from bptt.errors import ArgumentError, CellError
 from bptt.methods import Full
-from bptt.nn.checks import check_one_step, check_tensor
+from bptt.nn.checks import check_tensor
 from bptt.nn.drop_in import DropIn
 from bptt.nn.layers import EXACT
 from bptt.nn.recurrent import Recurrent, output_features
@@ -170,7 +170,7 @@ def _hidden_size(cell: nn.Module) -> int:
     """H, features of what a cell or a module of bptt.nn puts out."""
     if isinstance(cell, DropIn):
         return (cell.proj_size or cell.hidden_size) * (2 if cell.bidirectional else 1)
-    check_one_step(cell)
+    check.one_step(cell)
     single = cell.cells[0] if isinstance(cell, Recurrent) else cell
     input_size = getattr(cell, "input_size", None) or getattr(single, "input_size", None)
     if not isinstance(input_size, int):

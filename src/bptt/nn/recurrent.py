@@ -8,13 +8,13 @@ import torch
 from torch import Tensor, nn
 from torch.nn.utils.rnn import PackedSequence
 
+from bptt import check
 from bptt.cells.parts import check_sizes
 from bptt.errors import ArgumentError, CellError
 from bptt.methods import Full
 from bptt.nn.checks import (
     check_dropout,
     check_flags,
-    check_one_step,
     check_sequences,
     check_stacked,
     check_structure,
@@ -75,7 +75,7 @@ class Recurrent(nn.Module):
         self.input_size, self.num_layers, self.dropout = input_size, num_layers, dropout
         self.bidirectional, self.batch_first = bidirectional, batch_first
         if isinstance(cell, nn.Module):
-            check_one_step(cell)
+            check.one_step(cell)
             self._check_single()
             self.cells = nn.ModuleList([cell])
         else:
@@ -225,5 +225,5 @@ def _make(factory: Factory, size: int) -> nn.Module:
             f"cell({size}) should return a module, the cell of one layer and direction, got "
             f"{describe(cell)}; a function that is itself the step goes to bptt.unroll"
         )
-    check_one_step(cell)
+    check.one_step(cell)
     return cell
