@@ -46,7 +46,7 @@ def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, L
 
 
 # Writing down two steps costs as much as running a few.
-WORTH_RECORDING = 8
+WORTH_RECORDING = 4
 
 
 class _Job(NamedTuple):

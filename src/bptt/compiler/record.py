@@ -6,6 +6,7 @@ twice. A recording is plain data: two are equal exactly if the same operations w
 same operands with the same numbers.
 """
 
+import functools
 from typing import Any, NamedTuple
 
 import torch
@@ -125,6 +126,7 @@ def _view_of(tensor: Tensor) -> tuple:
 _DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
+@functools.cache
 def _cannot_replay(func: Any) -> str | None:
     if torch.Tag.nondeterministic_seeded in func.tags:
         return f"{func} draws random numbers"
