@@ -80,10 +80,9 @@ def explain(
 ) -> int:
     """Work back-propagation through time by hand, with real numbers.
 
-    A small recurrent network is trained at one time t, taking into account all that happened
-    before: the network is drawn, folded and unfolded; the gradient of each weight is shown as
-    the sum of its terms over the paths back through time, and compared with `bptt.unroll` and
-    with finite differences; one step of gradient descent shows what it is good for.
+    A small network is trained at one time t, taking into account all that happened before. Shown
+    are the network, folded and unfolded; the gradient of each weight as the sum of its terms over
+    the paths back through time; two checks of it; and one step of gradient descent.
 
     Args:
         t: The time to train at, 1 to 100. By default 3, or as many steps as the file has.
