@@ -193,12 +193,9 @@ def check_order(table: Table, group: str | None, time: str | None) -> None:
     first = pairs.row(0, named=True)
     same = first[time] == first["before " + time]
     where = f" of {group} {first[group]!r}" if group else ""
+    series = "" if group else ", or name the column that tells several series apart with --group"
     raise DataError(
         f"{table.source}: {time} must increase from row to row{where}; {table.unit} {first[ROW]} "
         f"has {first[time]} {'again' if same else 'after ' + str(first['before ' + time])}. "
-        + (
-            "Remove the duplicate, or name the column that tells the series apart with --group."
-            if same
-            else f"Sort the file by {time}."
-        )
+        + (f"Remove the duplicate{series}." if same else f"Sort the file by {time}{series}.")
     )
