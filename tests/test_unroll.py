@@ -640,8 +640,39 @@ def test_draws_differ_from_step_to_step_and_repeat_by_seed():
     assert (draw(1) != draws).all()
 
 
-def test_gradient_with_noise_is_that_of_the_numbers_drawn():
-    cell, x = Noisy(), torch.randn(70, 2, 3)
+class Dropped(nn.Module):
+    """What a step draws is made from uniform and normal numbers alone: it can be replayed."""
+
+    def __init__(self):
+        super().__init__()
+        self.W = nn.Parameter(torch.randn(3, 3))
+        self.drop = nn.Dropout(0.4)
+
+    def forward(self, x, s):
+        noise = torch.randn_like(s) * torch.rand(s.shape) + torch.bernoulli(torch.sigmoid(s))
+        return torch.tanh(self.drop(x) + nn.functional.dropout(s, 0.2) @ self.W + 0.1 * noise)
+
+
+def test_draws_are_the_same_replayed_or_not(monkeypatch, programs):
+    cell, x = Dropped(), torch.randn(150, 2, 3)
+
+    def run(least):
+        monkeypatch.setattr(engine, "WORTH_RECORDING", least)
+        torch.manual_seed(3)
+        return gradients(lambda: bptt.unroll(cell, x, S[:, :3]), [cell.W])
+
+    exact = run(10**9)
+    assert not programs
+    assert_same(run(4), exact)
+    assert programs[0] is not None
+    torch.manual_seed(3)
+    with torch.no_grad():
+        assert torch.equal(bptt.unroll(cell, x, S[:, :3])[0], exact[0][0])
+
+
+@pytest.mark.parametrize("kind", ["Noisy", "Dropped"])
+def test_gradient_with_noise_is_that_of_the_numbers_drawn(kind):
+    cell, x = globals()[kind](), torch.randn(70, 2, 3)
     origin = cell.W.detach().clone()
 
     def loss():

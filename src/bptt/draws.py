@@ -8,13 +8,15 @@ seeded by (seed, i, t) for the step alone.
 """
 
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
+from bptt.compiler.record import Recording
 from bptt.errors import CellError
 
 BLOCK = 64
@@ -33,13 +35,20 @@ class _Like(NamedTuple):
 class Draws(TorchDispatchMode):
     """While active, every random operation draws by (seed, operation, step).
 
-    Set `step` before each step. `used` tells whether anything was drawn at all; where nothing is,
-    the mode need not be active, which saves its cost.
+    Call `begin` before each step. Where nothing is drawn the mode need not be active, which saves
+    its cost.
+
+    Attributes:
+        used: whether anything was drawn at all.
+        repeatable: whether `numbers` gives all that a step draws.
+        recording: who is told the numbers by name, r0, r1, ..., if anybody.
     """
 
     def __init__(self) -> None:
         super().__init__()
-        self.used = False
+        self.used, self.repeatable = False, True
+        self.recording: Recording | None = None
+        self._plan: dict[int, tuple[Callable[..., Tensor], _Like]] = {}
         self._seed: int | None = None
         self._blocks: dict[int, tuple[int, Tensor]] = {}
         self._step = self._operation = 0
@@ -47,6 +56,27 @@ class Draws(TorchDispatchMode):
     def begin(self, step: int) -> None:
         """The operations that follow belong to processing step `step`."""
         self._step, self._operation = step, 0
+
+    def rewind(self) -> None:
+        """The step is run once more, from its first operation."""
+        self._operation = 0
+
+    def numbers(self) -> list[Tensor]:
+        """What the operations of the present step are made from, without running it."""
+        return [self._base(base, like, operation) for operation, (base, like) in self._plan.items()]
+
+    def inside(self) -> AbstractContextManager:
+        """Where a step is run: with its draws substituted, if it draws."""
+        return self if self.used else nullcontext()
+
+    @contextmanager
+    def told(self, recording: Recording) -> Iterator[None]:
+        """Where a recording is told the numbers by name."""
+        self.recording = recording
+        try:
+            yield
+        finally:
+            self.recording = None
 
     def release(self) -> None:
         """Let go of the numbers held for the running block."""
@@ -72,7 +102,11 @@ class Draws(TorchDispatchMode):
             return self._draw_alone(func, given, operation)
         base, finish = recipe
         like = _like(given)
-        value = finish(given, self._base(base, like, operation))
+        self._plan[operation] = base, like
+        numbers = self._base(base, like, operation)
+        if self.recording is not None:
+            self.recording.know(f"r{operation}", numbers)
+        value = finish(given, numbers)
         if func._schema.name.endswith("_"):
             return given["self"].copy_(value)
         return value if isinstance(value, tuple) else value.to(like.dtype)
@@ -82,17 +116,20 @@ class Draws(TorchDispatchMode):
         block, offset = divmod(self._step, BLOCK)
         held = self._blocks.get(operation)
         if held is None or held[0] != block or held[1].shape[1:] != like.shape:
-            generator = self._generator(like.device, operation, block)
             dtype = like.dtype if like.dtype == torch.float64 else torch.float32
             shape = (BLOCK, *like.shape)
-            numbers = base(shape, generator=generator, dtype=dtype, device=like.device)
+            with _disable_current_modes():  # these are made for the step, not by it
+                generator = self._generator(like.device, operation, block)
+                numbers = base(shape, generator=generator, dtype=dtype, device=like.device)
             held = self._blocks[operation] = (block, numbers)
-        return held[1][offset]
+        with _disable_current_modes():
+            return held[1][offset]
 
     def _draw_alone(self, func: Any, given: Arguments, operation: int) -> Any:
         switches = [given[name] for name in ("dropout", "dropout_p") if name in given]
         if switches and not any(switches):
             return _call(func, given)
+        self.repeatable = False
         func = func if "generator" in given else _with_generator(func)
         tensors = [value for value in given.values() if isinstance(value, Tensor)]
         device = tensors[0].device if tensors else torch.device(given.get("device") or "cpu")

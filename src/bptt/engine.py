@@ -14,6 +14,7 @@ from bptt import edges
 from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Taken, Trajectory
+from bptt.backends.repeat import Opening, Repeat, repeat
 from bptt.compiler.record import Recording, Watch
 from bptt.draws import Draws
 from bptt.replica import Replica
@@ -36,10 +37,11 @@ def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, L
             return trajectory.outputs, trajectory.final
         replica = Replica(step.cell)
         problem = Problem(step.bind(replica.cell), schedule, Draws())
-        first, problem = _first_step_watched(problem, arguments, replica)
+        first, problem, again = _first_step_watched(problem, arguments, replica)
         step.protocol = problem.step.protocol
         inputs, initial, fresh = arguments
-        job = _Job(problem, replica, first, (len(inputs), len(initial), len(fresh)))
+        counts = len(inputs), len(initial), len(fresh)
+        job = _Job(problem, replica, first, again, counts)
         results = _Unroll.apply(job, *inputs, *initial, *fresh, *replica.sources)
     count = len(results) - len(initial)
     return list(results[:count]), list(results[count:])
@@ -53,6 +55,7 @@ class _Job(NamedTuple):
     problem: Problem
     replica: Replica
     first: tuple[Leaves, Leaves]
+    again: Repeat | None
     counts: tuple[int, int, int]  # of the leaves of inputs, state and fresh state
 
     def split(self, values: Sequence[Any]) -> list[list[Any]]:
@@ -71,13 +74,18 @@ def _first_step(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]
 
 def _first_step_watched(
     problem: Problem, arguments: Arguments, replica: Replica
-) -> tuple[tuple[Leaves, Leaves], Problem]:
-    """The first step as autograd sees it: what it reaches and does, and that it changes nothing."""
+) -> tuple[tuple[Leaves, Leaves], Problem, Repeat | None]:
+    """The first step as autograd sees it: what it reaches and does, and that it changes nothing.
+
+    Returns:
+        What it gave, the problem with what it did, and what repeats it where it draws.
+    """
     x, before = _first_arguments(problem.schedule, arguments)
+    before = [leaf.requires_grad_(is_real(leaf)) for leaf in before]  # as in the backward pass
     recording = Recording(x=x, s=before, w=replica.weights + replica.constants)
     versions = [leaf._version for leaf in x + before]
     since, drawn = edges.now(), _other_generators()
-    with recording, Watch(recording):
+    with recording, Watch(recording), problem.draws.told(recording):
         outputs, state = _run_first(problem, x, before)
     check_drawn(drawn, _other_generators())
     check_untouched(x + before, versions)
@@ -85,10 +93,18 @@ def _first_step_watched(
     given = {id(leaf) for leaf in x + before}
     ends = edges.ends(outputs + state, since)
     replica.adopt([leaf for leaf in ends.leaves if id(leaf) not in given])
+    first = _detached(outputs, state)
     long = problem.schedule.steps >= WORTH_RECORDING
-    if long and recording.reason is None and not ends.python and replica.steady:
-        problem = problem._replace(opening=tuple(recording.operations))
-    return _detached(outputs, state), problem
+    if not long or recording.reason is not None or ends.python or not replica.steady:
+        return first, problem, None
+    names = tuple(recording.name(leaf) for leaf in outputs + state)
+    opening = Opening(tuple(recording.operations), names)
+    problem = problem._replace(opening=opening.operations)
+    if not problem.draws.used or not problem.draws.repeatable:
+        return first, problem, None
+    fixed, taken = replica.weights + replica.constants, (x, before)
+    with torch.no_grad():
+        return first, problem, repeat(opening, problem.draws, fixed, taken, first)
 
 
 def _other_generators() -> tuple[Any, ...]:
@@ -124,14 +140,19 @@ def _run_first(problem: Problem, x: Leaves, before: Leaves) -> tuple[Leaves, Lea
     return outputs, state
 
 
-def _forward(problem: Problem, arguments: Arguments, first: tuple[Leaves, Leaves]) -> Trajectory:
+def _forward(
+    problem: Problem,
+    arguments: Arguments,
+    first: tuple[Leaves, Leaves],
+    again: Repeat | None = None,
+) -> Trajectory:
     """Every step; with the draws substituted, should a later step draw though the first did not."""
     inputs, initial, fresh = arguments
     device = initial[0].device
     before = None if problem.draws.used else _generator_state(device)
-    trajectory = reference.forward(problem, inputs, initial, fresh, first)
+    trajectory = reference.forward(problem, inputs, initial, fresh, first, again)
     if before is not None and not torch.equal(before, _generator_state(device)):
-        problem.draws.used = True
+        problem.draws.used, problem.draws.repeatable = True, False
         trajectory = reference.forward(problem, inputs, initial, fresh, first)
     problem.draws.release()
     return trajectory
@@ -149,13 +170,13 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: _Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs, initial, fresh, _ = job.split(tensors)
-        trajectory = _forward(job.problem, Arguments(inputs, initial, fresh), job.first)
+        trajectory = _forward(job.problem, Arguments(inputs, initial, fresh), job.first, job.again)
         outputs, states, final, resting = trajectory
         final = [leaf.clone() if _is_one_of(leaf, tensors) else leaf for leaf in final]
         results = (*outputs, *final)
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(leaf for leaf in results if not is_real(leaf)))
-        ctx.job = job._replace(first=([], []))
+        ctx.job = job._replace(first=([], []), again=None)
         ctx.twins = [state if isinstance(state, int) else None for state in states]
         own = [state for state in states if isinstance(state, Tensor)]
         ctx.sizes = len(tensors), len(outputs), len(own), len(resting)

@@ -16,6 +16,7 @@ from torch import Tensor
 from bptt import edges
 from bptt.compiler.program import Program, Task, build
 from bptt.compiler.record import Operation, Recording, Ref, Watch
+from bptt.draws import Draws
 from bptt.errors import CellError
 from bptt.step import Leaves, Step
 
@@ -33,6 +34,7 @@ class Point(NamedTuple):
     state: Leaves
     results: Leaves  # outputs and new state as they were kept
     own: bool  # whether those are the step's own in every row: none rests
+    draws: Leaves  # what its random operations are made from, where it is replayed
 
 
 class Seeds(NamedTuple):
@@ -78,10 +80,11 @@ class VectorJacobian:
         step: the step, whose weights are leaves.
         weights: every tensor with gradient that the step reaches otherwise than by argument.
         wanted: per leaf of the inputs, whether its gradient is needed.
+        draws: the random numbers of the step.
     """
 
-    def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool]) -> None:
-        self._step, self._weights, self._wanted = step, weights, wanted
+    def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool], draws: Draws) -> None:
+        self._step, self._weights, self._wanted, self._draws = step, weights, wanted, draws
         self.count = len(weights)
         self._known = {id(weight) for weight in weights}
         self.results: Leaves = []  # outputs and new state of the step that was run last
@@ -89,15 +92,16 @@ class VectorJacobian:
     def __call__(self, point: Point, seeds: Seeds, recording: Recording | None = None) -> Shares:
         inputs = [_leaf(x, wanted) for x, wanted in zip(point.inputs, self._wanted, strict=True)]
         state = [_leaf(leaf, is_real(leaf)) for leaf in point.state]
+        self._draws.rewind()
         if recording is None:
             return self._differentiate(inputs, state, seeds, nullcontext())
-        with recording:
+        with recording, self._draws.told(recording):
             return self._differentiate(inputs, state, seeds, Watch(recording))
 
     def _differentiate(
         self, inputs: Leaves, state: Leaves, seeds: Seeds, watch: AbstractContextManager
     ) -> Shares:
-        with torch.enable_grad(), watch:
+        with torch.enable_grad(), watch, self._draws.inside():
             outputs, new = self._step(inputs, state)
         self.results = outputs + new
         pairs = zip(self.results, [*seeds.outputs, *seeds.state], strict=True)
@@ -192,7 +196,7 @@ class Replay:
     def _record(self, point: Point, seeds: Seeds) -> Shares:
         # Copies, so that no two arguments share their memory by chance: names go by memory.
         inputs, state, results = (_copies(leaves) for leaves in point[:3])
-        point = Point(inputs, state, results, point.own)
+        point = Point(inputs, state, results, point.own, point.draws)
         seeds = Seeds(*(_copies(leaves) for leaves in seeds))
         named = {"x": point.inputs, "s": point.state, "w": self._fixed}
         recording = Recording(**named, dy=_present(seeds.outputs), ds=_present(seeds.state))
@@ -230,8 +234,8 @@ class Replay:
         if point.own:
             names = [recording.name(leaf) for leaf in self._exact.results]
             known = tuple((name, Ref(f"a{i}")) for i, name in enumerate(names) if name is not None)
-        parts = (point.inputs, point.state, point.results, *map(_present, seeds))
-        counts = zip(("x", "s", "a", "dy", "ds"), map(len, parts), strict=True)
+        parts = (point.inputs, point.state, point.draws, point.results, *map(_present, seeds))
+        counts = zip(("x", "s", "r", "a", "dy", "ds"), map(len, parts), strict=True)
         arguments = tuple(Ref(f"{name}{i}") for name, count in counts for i in range(count))
         weights = tuple(Ref(f"w{i}") for i in range(len(self._fixed)))
         return build(Task(operations, arguments, weights, known, results, self._exact.count))
@@ -239,7 +243,8 @@ class Replay:
 
 def _arguments(point: Point, seeds: Seeds) -> Leaves:
     """In the order of a program's arguments, laid out in memory as when it was written down."""
-    leaves = (*point.inputs, *point.state, *point.results, *seeds.outputs, *seeds.state)
+    made = (*point.inputs, *point.state, *point.draws, *point.results)
+    leaves = (*made, *seeds.outputs, *seeds.state)
     return [leaf.contiguous() for leaf in leaves if leaf is not None]
 
 

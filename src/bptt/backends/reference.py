@@ -8,8 +8,7 @@ weight's gradient. Any cell runs here, and every other backend is measured again
 Source: Werbos 1990, "Backpropagation through time: what it does and how to do it".
 """
 
-from collections.abc import Sequence
-from contextlib import nullcontext
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
@@ -55,9 +54,10 @@ class Problem(NamedTuple):
     draws: Draws
     opening: tuple[Operation, ...] = ()  # empty where it cannot be, or need not be, replayed
 
-    def drawing(self):
-        """Where steps are run: with the draws substituted, if the step draws at all."""
-        return self.draws if self.draws.used else nullcontext()
+    @property
+    def replayed(self) -> bool:
+        """Whether steps may be replayed from what the first one did."""
+        return bool(self.opening) and self.draws.repeatable
 
 
 def forward(
@@ -66,6 +66,7 @@ def forward(
     initial: Leaves,
     fresh: Leaves,
     first: tuple[Leaves, Leaves] | None = None,
+    again: Callable[[Leaves, Leaves], tuple[Leaves, Leaves]] | None = None,
 ) -> Trajectory:
     """Run every step. Differentiable by autograd where gradients are enabled.
 
@@ -75,28 +76,31 @@ def forward(
         initial: (B, ...) per leaf.
         fresh: what a reset starts from, (B, ...) per leaf; empty where there are no resets.
         first: outputs and state of the first step, if it has been run already.
+        again: what repeats the first step on the inputs and state of the others, if anything does.
     """
-    step, schedule, draws, _ = problem
+    step, schedule, draws = problem[:3]
     columns = [schedule.columns(leaf) for leaf in inputs]
     state: Leaves = initial
     resting: Leaves = []
     outputs: list[Leaves] = []
     states: list[Leaves] = []
-    with problem.drawing():
-        for p in range(schedule.steps):
-            x, before, resting = ready(schedule, columns, p, state, fresh, resting)
-            if p == 0 and first is not None:
-                y, new = first
-            else:
-                draws.begin(p)
+    for p in range(schedule.steps):
+        x, before, resting = ready(schedule, columns, p, state, fresh, resting)
+        draws.begin(p)
+        if p == 0 and first is not None:
+            y, new = first
+        elif again is not None:
+            y, new = again(x, before)
+        else:
+            with draws.inside():
                 y, new = step(x, before)
-            live = schedule.live(p)
-            if live is not None:
-                y = [select(live, leaf, None) for leaf in y]
-                new = [select(live, leaf, old) for leaf, old in zip(new, state, strict=True)]
-            outputs.append(y)
-            states.append(new)
-            state = new
+        live = schedule.live(p)
+        if live is not None:
+            y = [select(live, leaf, None) for leaf in y]
+            new = [select(live, leaf, old) for leaf, old in zip(new, state, strict=True)]
+        outputs.append(y)
+        states.append(new)
+        state = new
     check_alike(outputs)
     check_alike([initial, *states])
     stacked, kept = _store(schedule, outputs, states)
@@ -200,45 +204,46 @@ def adjoint(
     d_inputs: list[Found] = [[None] * schedule.steps for _ in taken.inputs]
     d_fresh: Found = [None] * len(taken.fresh)
     d_state = [_zero_for(leaf, s) for leaf, s in zip(d_final, taken.initial, strict=True)]
-    with problem.drawing():
-        for p in range(schedule.steps - 1, -1, -1):
-            draws.begin(p)
-            live, reset = schedule.live(p), schedule.reset(p)
-            seeds = Seeds(_at(losses, p), [_keep(live, d) for d in d_state])
-            point = _point(schedule, taken, columns, p)
-            shares = product(point, seeds)
-            check_repeats(_live_rows(live, product.results, point.results), point.results)
-            totals.add(shares.weights)
-            for steps, leaf in zip(d_inputs, shares.inputs, strict=True):
-                steps[p] = leaf
-            d_before = [_zero_for(d, s) for d, s in zip(shares.state, taken.initial, strict=True)]
-            if live is not None:
-                d_before = _merge(live, d_before, d_state)
-            if reset is not None:
-                d_fresh = [_add(a, _keep(reset, b)) for a, b in zip(d_fresh, d_before, strict=True)]
-                d_before = [_keep(~reset, leaf) for leaf in d_before]
-            d_state = d_before
-        if isinstance(product, Replay):
-            totals.add(product.rest())
+    for p in range(schedule.steps - 1, -1, -1):
+        draws.begin(p)
+        live, reset = schedule.live(p), schedule.reset(p)
+        seeds = Seeds(_at(losses, p), [_keep(live, d) for d in d_state])
+        point = _point(problem, taken, columns, p)
+        shares = product(point, seeds)
+        check_repeats(_live_rows(live, product.results, point.results), point.results)
+        totals.add(shares.weights)
+        for steps, leaf in zip(d_inputs, shares.inputs, strict=True):
+            steps[p] = leaf
+        d_before = [_zero_for(d, s) for d, s in zip(shares.state, taken.initial, strict=True)]
+        if live is not None:
+            d_before = _merge(live, d_before, d_state)
+        if reset is not None:
+            d_fresh = [_add(a, _keep(reset, b)) for a, b in zip(d_fresh, d_before, strict=True)]
+            d_before = [_keep(~reset, leaf) for leaf in d_before]
+        d_state = d_before
+    if isinstance(product, Replay):
+        totals.add(product.rest())
     return Gradients([_stack(schedule, steps) for steps in d_inputs], d_state, d_fresh, totals.sums)
 
 
 def _product(problem: Problem, taken: Taken, wanted: Sequence[bool]) -> VectorJacobian | Replay:
-    exact = VectorJacobian(problem.step, taken.weights, wanted)
-    if not problem.opening or problem.draws.used:
+    exact = VectorJacobian(problem.step, taken.weights, wanted, problem.draws)
+    if not problem.replayed:
         return exact
     return Replay(exact, taken.weights + taken.constants, problem.opening)
 
 
-def _point(schedule: Schedule, taken: Taken, columns: Sequence[Columns], p: int) -> Point:
-    """Step p once more: what it took in, and what it returned unless rows rest."""
+def _point(problem: Problem, taken: Taken, columns: Sequence[Columns], p: int) -> Point:
+    """Step p once more: what it took in and what it returned."""
+    schedule = problem.schedule
     last = taken.initial if p == 0 else [states[p - 1] for states in taken.states]
     before = _enter(schedule, p, last, taken.fresh)
     live = schedule.live(p)
     if live is not None:
         before = [select(live, a, b) for a, b in zip(before, taken.resting, strict=True)]
     results = [kept[p] for kept in taken.results]
-    return Point([column[p] for column in columns], before, results, live is None)
+    draws = problem.draws.numbers() if problem.replayed else []
+    return Point([column[p] for column in columns], before, results, live is None, draws)
 
 
 def _live_rows(live: Tensor | None, again: Leaves, kept: Leaves) -> Leaves:

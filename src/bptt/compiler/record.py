@@ -53,6 +53,12 @@ class Recording(TorchDispatchMode):
                 self._names.setdefault(_view_of(tensor), Ref(f"{name}{index}"))
                 self._alive.append(tensor)
 
+    def know(self, name: str, tensor: Tensor) -> None:
+        """Name one more tensor that comes from outside."""
+        with torch._C.DisableTorchFunction():
+            self._names[_view_of(tensor)] = Ref(name)
+        self._alive.append(tensor)
+
     def name(self, tensor: Tensor) -> Ref | None:
         """The name of a tensor, None if it came from nowhere that was seen."""
         return self._names.get(_view_of(tensor))

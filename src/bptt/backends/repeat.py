@@ -1,0 +1,70 @@
+"""The first step of a forward pass on the inputs and states of the others, where it draws.
+
+To substitute random numbers every operation of a step has to be looked at, which costs several
+times the operation. So the first step is written down, and the others repeat its operations on
+their own inputs, states and numbers.
+"""
+
+from typing import NamedTuple
+
+import torch
+
+from bptt.compiler.program import Program, Task, build
+from bptt.compiler.record import Operation, Ref
+from bptt.draws import Draws
+from bptt.step import Leaves
+
+
+class Opening(NamedTuple):
+    """What the first step did.
+
+    Attributes:
+        operations: in order, on arguments named x0, s0, r0 (a draw), w0 (a weight) and so on.
+        results: the names of outputs and new state.
+    """
+
+    operations: tuple[Operation, ...]
+    results: tuple[Ref | None, ...]
+
+
+class Repeat:
+    """`repeat(x, state) -> (outputs, state)` by a program, with the draws of the present step."""
+
+    def __init__(self, program: Program, fixed: Leaves, draws: Draws, outputs: int) -> None:
+        self._step, self._values = program.step, program.once(*fixed)
+        self._draws, self._outputs = draws, outputs
+
+    def __call__(self, x: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
+        arguments = [leaf.contiguous() for leaf in (*x, *state, *self._draws.numbers())]
+        found = list(self._step(*arguments, *self._values))
+        return found[: self._outputs], found[self._outputs :]
+
+
+def repeat(
+    opening: Opening,
+    draws: Draws,
+    fixed: Leaves,
+    taken: tuple[Leaves, Leaves],
+    given: tuple[Leaves, Leaves],
+) -> Repeat | None:
+    """What repeats a step, or None if it cannot be repeated to the last bit.
+
+    Args:
+        opening: what the step did.
+        draws: begun at that step.
+        fixed: weights and constants, w0 and so on.
+        taken: inputs and state that the step took.
+        given: outputs and state that it gave.
+    """
+    if not opening.operations or None in opening.results:
+        return None
+    parts = zip(("x", "s", "r"), (*taken, draws.numbers()), strict=True)
+    arguments = tuple(Ref(f"{name}{i}") for name, leaves in parts for i in range(len(leaves)))
+    weights = tuple(Ref(f"w{i}") for i in range(len(fixed)))
+    program = build(Task(opening.operations, arguments, weights, (), opening.results, 0))
+    if program is None:
+        return None
+    repeated = Repeat(program, fixed, draws, len(given[0]))
+    found = repeated(*taken)
+    pairs = zip([*found[0], *found[1]], [*given[0], *given[1]], strict=True)
+    return repeated if all(torch.equal(a, b) for a, b in pairs) else None
