@@ -3,7 +3,8 @@
 Two ways to the same numbers. `VectorJacobian` runs the step and lets autograd differentiate it.
 `Replay` does so for the last step only, writes down which operations that took, and applies those
 to all the other steps: without modules, autograd graphs, or a second time what is known from the
-forward pass. It is not asked where a step draws random numbers or makes Python look at the data.
+forward pass. It is not asked where a step may not be the same each time: where it makes Python look
+at the data, say.
 """
 
 from collections.abc import Sequence
