@@ -24,6 +24,10 @@ from bptt.train.screen import Screen
 from bptt.train.steps import Steps
 from bptt.train.validation import evaluate
 
+# Units from which a step's products gain from more than one thread. Below, threads only wait for
+# each other, and on a busy machine that made training many times slower.
+WORTH_THREADS = 256
+
 
 def fit(job: Job, screen: Screen) -> None:
     """Train to the end. What is left on disk is a checkpoint and the best epoch's weights.
@@ -50,6 +54,8 @@ def fit(job: Job, screen: Screen) -> None:
     module = TrainingModule(job.network, job.task, job.state.clipping, training.learning_rate)
     with Interrupt(screen.stopping) as interrupt:
         course = Course(job, module, steps, interrupt, screen)
+        if job.config.network.hidden < WORTH_THREADS:
+            torch.set_num_threads(1)
         trainer = _make_trainer(training.devices, course, find_unused=not job.every_parameter_used)
         try:
             with explained_cell(job.config.network.cell):

@@ -46,6 +46,9 @@ def wanted(devices: int) -> int:
     if launched_by_torchrun():
         devices = int(os.environ["WORLD_SIZE"])
     here, gpus = devices // nodes(), torch.cuda.device_count()
+    cores = os.cpu_count() or 1
+    if not gpus and not launched_by_torchrun() and here > cores:
+        raise ArgumentError(f"--devices {devices} needs {here} cores here; there are {cores}")
     if 0 < gpus < here:
         raise ArgumentError(f"--devices {devices} needs {here} GPUs here; there are {gpus}")
     return devices
