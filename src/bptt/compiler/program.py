@@ -82,7 +82,7 @@ class Task(NamedTuple):
 @functools.lru_cache(maxsize=256)
 def build(task: Task) -> Program | None:
     """The program of a task, or None where a write in place cannot be undone."""
-    operations = _without_writes(task.operations, task.results)
+    operations = without_writes(task.operations, task.results)
     if operations is None:
         return None
     operations, renamed = _without_repeats(operations)
@@ -103,7 +103,7 @@ def build(task: Task) -> Program | None:
     return _write(task, columns, early, ends, late, sums.rows)
 
 
-def _without_writes(
+def without_writes(
     operations: Sequence[Operation], results: Iterable[Ref | None]
 ) -> list[Operation] | None:
     """`add_(a, b)` as `add(a, b)`, unless memory written so is read again by a name from before."""

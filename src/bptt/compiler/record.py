@@ -50,18 +50,18 @@ class Recording(TorchDispatchMode):
         """Name tensors that come from outside: `add(x=[a, b])` names them x0 and x1."""
         for name, tensors in arguments.items():
             for index, tensor in enumerate(tensors):
-                self._names.setdefault(_view_of(tensor), Ref(f"{name}{index}"))
+                self._names.setdefault(view_of(tensor), Ref(f"{name}{index}"))
                 self._alive.append(tensor)
 
     def know(self, name: str, tensor: Tensor) -> None:
         """Name one more tensor that comes from outside."""
         with torch._C.DisableTorchFunction():
-            self._names[_view_of(tensor)] = Ref(name)
+            self._names[view_of(tensor)] = Ref(name)
         self._alive.append(tensor)
 
     def name(self, tensor: Tensor) -> Ref | None:
         """The name of a tensor, None if it came from nowhere that was seen."""
-        return self._names.get(_view_of(tensor))
+        return self._names.get(view_of(tensor))
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -82,7 +82,7 @@ class Recording(TorchDispatchMode):
                 continue
             name = Ref(f"v{len(self.operations)}_{index}")
             names.append(name)
-            self._names[_view_of(tensor)] = name
+            self._names[view_of(tensor)] = name
         self._alive.append((args, result))
         self.operations.append(Operation(func, *encoded, tuple(names)))
 
@@ -124,7 +124,7 @@ _UNSEEN = {
 }
 
 
-def _view_of(tensor: Tensor) -> tuple:
+def view_of(tensor: Tensor) -> tuple:
     bits = tensor.is_conj(), tensor.is_neg()
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), bits
 

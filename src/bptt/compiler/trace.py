@@ -1,0 +1,278 @@
+"""One step of a cell, forward and backward, as the list of operations that torch really ran.
+
+The step runs on real rows while a recording writes down every operation, and so does autograd's way
+back through it. So whatever torch can differentiate is seen as torch does it: in-place writes,
+parametrizations, surrogate gradients by `torch.autograd.Function`. What depends on the data in
+Python is found here, with the line that does it.
+"""
+
+import os
+import random
+import sys
+from collections.abc import Sequence
+from types import FrameType
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
+
+from bptt.compiler.record import Operation, Ref, view_of
+from bptt.draws import Draws
+from bptt.errors import BackendError
+from bptt.step import Leaves, Step, check_drawn, check_leaves, check_untouched
+
+_OWN = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))
+
+
+class Untraceable(BackendError):
+    """A step that no kernel can be made of: the operation, the line and what to write instead."""
+
+    def __init__(self, what: str, line: str = "") -> None:
+        super().__init__(f"{line}: {what}" if line else what)
+
+
+class Trace(NamedTuple):
+    """What a step did.
+
+    Attributes:
+        operations: in order; those from `forward` on belong to the way back.
+        forward: how many operations the step itself has.
+        tensors: every tensor by name, as it was.
+        lines: for the first result of each operation, the user's file and line.
+        outputs, state: names of what the step returned.
+        d_outputs, d_state: names of the adjoints that went in; None for leaves without.
+        d_inputs, d_before, d_fixed: names of the gradients that came out; None where there is none.
+        draws: shapes, dtypes and recipes of the random numbers, r0 and so on.
+    """
+
+    operations: list[Operation]
+    forward: int
+    tensors: dict[Ref, Tensor]
+    lines: dict[Ref, str]
+    outputs: list[Ref]
+    state: list[Ref]
+    d_outputs: list[Ref | None]
+    d_state: list[Ref | None]
+    d_inputs: list[Ref | None]
+    d_before: list[Ref | None]
+    d_fixed: list[Ref | None]
+    draws: Draws
+
+
+def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bool) -> Trace:
+    """Run a step once and write down what it does.
+
+    Args:
+        step: the step, on leaves that are nobody else's.
+        inputs: x_t per leaf, (B, ...), contiguous; with requires_grad where a gradient is wanted.
+        state: s_{t-1} per leaf, likewise.
+        fixed: every tensor that the step reaches otherwise than by argument.
+        backward: whether its vector-Jacobian product is wanted, too.
+
+    Raises:
+        Untraceable: something that Python decides by looking at the data.
+    """
+    tape, draws = _Tape(x=inputs, s=state, w=fixed), Draws()
+    versions = [leaf._version for leaf in [*inputs, *state, *fixed]]
+    drawn = _other_generators()
+    draws.begin(0)
+    with torch.set_grad_enabled(backward), tape, _Watch(), draws.told(tape), draws:
+        outputs, after = step(inputs, state)
+    check_drawn(drawn, _other_generators())
+    check_untouched([*inputs, *state, *fixed], versions)
+    check_leaves(outputs, after, state, state[0].shape[0])
+    if not draws.repeatable:
+        raise Untraceable("the step draws numbers that come from no uniform or normal ones")
+    forward = len(tape.operations)
+    names = [[tape.name(leaf) for leaf in leaves] for leaves in (outputs, after)]
+    none: list = [None]
+    found = _Gradients(*(none * len(part) for part in (outputs, after, inputs, state, fixed)))
+    if backward:
+        found = _differentiate(tape, outputs, after, inputs, state, fixed)
+    return Trace(
+        tape.operations, forward, tape.tensors, tape.lines, *names, *found, draws
+    )  # fmt: skip
+
+
+class _Gradients(NamedTuple):
+    d_outputs: list[Ref | None]
+    d_state: list[Ref | None]
+    d_inputs: list[Ref | None]
+    d_before: list[Ref | None]
+    d_fixed: list[Ref | None]
+
+
+def _differentiate(
+    tape: "_Tape", outputs: Leaves, after: Leaves, inputs: Leaves, state: Leaves, fixed: Leaves
+) -> _Gradients:
+    seeds = [_seed(leaf) for leaf in outputs], [_seed(leaf) for leaf in after]
+    for name, part in zip(("dy", "ds"), seeds, strict=True):
+        for index, seed in enumerate(part):
+            if seed is not None:
+                tape.know(f"{name}{index}", seed)
+    leaves = [*inputs, *state, *fixed]
+    pairs = zip([*outputs, *after], [*seeds[0], *seeds[1]], strict=True)
+    pairs = [(root, seed) for root, seed in pairs if seed is not None]
+    targets = [leaf for leaf in leaves if leaf.requires_grad]
+    gradients: dict[int, Tensor | None] = {}
+    if pairs and targets:
+        roots, given = (list(side) for side in zip(*pairs, strict=True))
+        with tape, _Watch():
+            result = torch.autograd.grad(roots, targets, given, allow_unused=True)
+        gradients = {id(leaf): g for leaf, g in zip(targets, result, strict=True)}
+    found = [gradients.get(id(leaf)) for leaf in leaves]
+    named = [None if gradient is None else tape.name(gradient) for gradient in found]
+    ends = len(inputs), len(inputs) + len(state)
+    seeded = [
+        [None if seed is None else Ref(f"{name}{i}") for i, seed in enumerate(part)]
+        for name, part in zip(("dy", "ds"), seeds, strict=True)
+    ]
+    return _Gradients(*seeded, named[: ends[0]], named[ends[0] : ends[1]], named[ends[1] :])
+
+
+def _seed(root: Tensor) -> Tensor | None:
+    """An adjoint for a result: any numbers do, for only the operations are looked at."""
+    return torch.full_like(root.detach(), 0.5) if root.requires_grad else None
+
+
+class _Tape(TorchDispatchMode):
+    """While active, writes down every operation with its tensors and the user's line."""
+
+    def __init__(self, **arguments: Leaves) -> None:
+        super().__init__()
+        self.operations: list[Operation] = []
+        self.tensors: dict[Ref, Tensor] = {}
+        self.lines: dict[Ref, str] = {}
+        self._names: dict[tuple, Ref] = {}
+        self._alive: list[Any] = []
+        for name, leaves in arguments.items():
+            for index, leaf in enumerate(leaves):
+                self.know(f"{name}{index}", leaf)
+
+    def know(self, name: str, tensor: Tensor) -> None:
+        """Name a tensor that comes from outside; the first name stays."""
+        with torch._C.DisableTorchFunction():
+            key = self._names.setdefault(view_of(tensor), Ref(name))
+        self.tensors.setdefault(key, tensor)
+        self._alive.append(tensor)
+
+    def name(self, tensor: Tensor) -> Ref:
+        name = self._names.get(view_of(tensor))
+        if name is None:
+            raise Untraceable(f"a result of shape {tuple(tensor.shape)} comes from nowhere seen")
+        return name
+
+    def __torch_dispatch__(self, func, types, args=(), kwargs=None):
+        kwargs = kwargs or {}
+        line = _line(sys._getframe(1))
+        _check_data_free(func, line)
+        result = func(*args, **kwargs)
+        with torch._C.DisableTorchFunction():
+            self._write(func, args, kwargs, result, line)
+        return result
+
+    def _write(self, func: Any, args: tuple, kwargs: dict, result: Any, line: str) -> None:
+        encoded = self._encode(args, func, line), self._encode(tuple(kwargs.items()), func, line)
+        outputs = result if isinstance(result, (tuple, list)) else (result,)
+        names: list[Ref | None] = []
+        for index, tensor in enumerate(outputs):
+            if not isinstance(tensor, Tensor):
+                names.append(None)
+                continue
+            name = Ref(f"v{len(self.operations)}_{index}")
+            names.append(name)
+            self._names[view_of(tensor)] = name
+            self.tensors[name] = tensor
+            self.lines[name] = line
+        self._alive.append((args, result))
+        self.operations.append(Operation(func, *encoded, tuple(names)))
+
+    def _encode(self, value: Any, func: Any, line: str) -> Any:
+        if isinstance(value, Tensor):
+            return self._names.get(view_of(value)) or self._constant(value, func, line)
+        if isinstance(value, (tuple, list)):
+            return tuple(self._encode(item, func, line) for item in value)
+        return value
+
+    def _constant(self, value: Tensor, func: Any, line: str) -> Ref:
+        """A tensor written in the step's code, such as `torch.tensor(0.5)`: a name of its own."""
+        own = func.overloadpacket in (torch.ops.aten.lift_fresh, torch.ops.aten.lift_fresh_copy)
+        scalar = value.dim() == 0 and not value.requires_grad
+        if not own and not scalar:
+            raise Untraceable(
+                f"takes a tensor of shape {tuple(value.shape)} that bptt cannot find in the cell. "
+                "Make it a parameter or buffer, or pass it with the inputs",
+                line,
+            )
+        name = Ref(f"k{len(self._alive)}")
+        self.know(name, value.clone() if scalar else value)
+        self._names[view_of(value)] = name
+        self._alive.append(value)
+        return name
+
+
+def _line(frame: FrameType | None) -> str:
+    """The innermost line that is neither torch's nor ours."""
+    fallback = ""
+    while frame is not None:
+        name = frame.f_code.co_filename
+        if not name.startswith(_OWN[0]):
+            place = f"{name}:{frame.f_lineno}"
+            if not name.startswith(_OWN[1]):
+                return place
+            cells = os.path.join(_OWN[1], "cells"), os.path.join(_OWN[1], "remedies")
+            if name.startswith(cells):
+                return place
+            fallback = fallback or place
+            if name.endswith(("step.py", "trace.py")):
+                return ""
+        frame = frame.f_back
+    return ""
+
+
+_DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+
+
+def _check_data_free(func: Any, line: str) -> None:
+    if any(tag in func.tags for tag in _DATA_DEPENDENT):
+        raise Untraceable(
+            "Python looks at the data here (an `if` on a tensor, .item(), a mask as an index). "
+            "Choose with torch.where(condition, a, b) instead",
+            line,
+        )
+
+
+class _Watch(TorchFunctionMode):
+    """While active, refuses what reads data without an operation."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _UNSEEN:
+            raise Untraceable(
+                f"{func.__name__} takes numbers out of torch, where no kernel can follow. Use "
+                "torch's own operations",
+                _line(sys._getframe(1)),
+            )
+        return func(*args, **(kwargs or {}))
+
+
+_UNSEEN = {
+    Tensor.__array__,
+    Tensor.__dlpack__,
+    Tensor.data_ptr,
+    Tensor.numpy,
+    Tensor.register_hook,
+    Tensor.tolist,
+    Tensor.untyped_storage,
+}
+
+
+def _other_generators() -> tuple[Any, ...]:
+    """The states of Python's and numpy's own generators."""
+    numpy = sys.modules.get("numpy")
+    return random.getstate(), None if numpy is None else numpy.random.get_state()[1].tobytes()
+
+
+def named(values: Sequence[Ref | None]) -> list[Ref]:
+    return [value for value in values if value is not None]
