@@ -3,12 +3,12 @@
 from collections.abc import Callable
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bptt.cells.parts import check_callable, check_sizes, uniform
+from bptt.cells.parts import Cell, check_callable
 
 
-class Elman(nn.Module):
+class Elman(Cell):
     """Simple recurrent network, `s_t = phi(x_t Wx + s_{t-1} Ws + b)`.
 
     Args:
@@ -40,22 +40,14 @@ class Elman(nn.Module):
         *,
         bias: bool = True,
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        super().__init__(input_size, hidden_size)
         check_callable("activation", activation)
-        self.input_size, self.hidden_size, self.activation = input_size, hidden_size, activation
-        self.Wx = uniform(input_size, hidden_size, hidden_size=hidden_size)
-        self.Ws = uniform(hidden_size, hidden_size, hidden_size=hidden_size)
-        self.b = uniform(hidden_size, hidden_size=hidden_size) if bias else None
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        """s_0 = 0 (B, H)."""
-        return self.Ws.new_zeros(batch_size, self.hidden_size)
+        self.activation = activation
+        self.Wx = self.uniform(input_size, hidden_size)
+        self.Ws = self.uniform(hidden_size, hidden_size)
+        self.b = self.uniform(hidden_size) if bias else None
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         """s_t (B, H) from x_t (B, I) and s_{t-1} (B, H)."""
         a = x @ self.Wx + state @ self.Ws
         return self.activation(a if self.b is None else a + self.b)
-
-    def extra_repr(self) -> str:
-        return f"{self.input_size}, {self.hidden_size}"

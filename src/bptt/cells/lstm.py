@@ -3,9 +3,9 @@
 from typing import NamedTuple
 
 import torch
-from torch import Tensor, nn
+from torch import Tensor
 
-from bptt.cells.parts import check_pair, check_sizes, uniform
+from bptt.cells.parts import Cell, check_state
 from bptt.errors import ArgumentError
 
 
@@ -23,7 +23,7 @@ def lstm(a: Tensor, c: Tensor) -> LSTMState:
     return LSTMState(torch.sigmoid(o) * torch.tanh(c), c)
 
 
-class LSTM(nn.Module):
+class LSTM(Cell):
     """Long short-term memory, with an optional projection of its output.
 
         i_t = sigma(x_t Wxi + h_{t-1} Wsi + bi)   input gate
@@ -62,29 +62,27 @@ class LSTM(nn.Module):
     def __init__(
         self, input_size: int, hidden_size: int, *, proj_size: int = 0, bias: bool = True
     ) -> None:
-        super().__init__()
-        check_sizes(input_size=input_size, hidden_size=hidden_size)
+        super().__init__(input_size, hidden_size)
         if proj_size not in range(hidden_size):
             raise ArgumentError(f"proj_size should be 0 or below hidden_size, got {proj_size!r}")
-        self.input_size, self.hidden_size, self.proj_size = input_size, hidden_size, proj_size
+        self.proj_size = proj_size
         gates, out = 4 * hidden_size, proj_size or hidden_size
-        self.Wx = uniform(input_size, gates, hidden_size=hidden_size)
-        self.Ws = uniform(out, gates, hidden_size=hidden_size)
-        self.b = uniform(gates, hidden_size=hidden_size) if bias else None
-        self.Wr = uniform(hidden_size, out, hidden_size=hidden_size) if proj_size else None
+        self.Wx = self.uniform(input_size, gates)
+        self.Ws = self.uniform(out, gates)
+        self.b = self.uniform(gates) if bias else None
+        self.Wr = self.uniform(hidden_size, out) if proj_size else None
 
     def initial_state(self, batch_size: int) -> LSTMState:
         """h_0 = 0 and c_0 = 0."""
-        sizes = self.proj_size or self.hidden_size, self.hidden_size
-        return LSTMState(*(self.Ws.new_zeros(batch_size, size) for size in sizes))
+        return LSTMState(self.zeros(batch_size, self.proj_size or None), self.zeros(batch_size))
 
     def forward(self, x: Tensor, state: LSTMState) -> LSTMState:
         """h_t and c_t from x_t (B, I), h_{t-1} and c_{t-1}."""
-        check_pair(self, state)
+        check_state(self, state, LSTMState._fields)
         a = x @ self.Wx + state[0] @ self.Ws
         h, c = lstm(a if self.b is None else a + self.b, state[1])
         return LSTMState(h if self.Wr is None else h @ self.Wr, c)
 
     def extra_repr(self) -> str:
         projection = f", proj_size={self.proj_size}" if self.proj_size else ""
-        return f"{self.input_size}, {self.hidden_size}{projection}"
+        return f"{super().extra_repr()}{projection}"
