@@ -64,13 +64,22 @@ def write(name: str, text: str, document: Path) -> None:
     Raises:
         ValueError: the document has no such marks.
     """
+    before, after = around(name, document)
+    document.write_text(f"{before}\n{text}\n{after}")
+
+
+def around(name: str, document: Path) -> tuple[str, str]:
+    """A document up to and with its first mark, and from its end mark on.
+
+    Raises:
+        ValueError: the document has no such marks.
+    """
     start, end = f"<!-- {name} -->", f"<!-- end {name} -->"
-    old = document.read_text()
-    before, opened, rest = old.partition(start)
+    before, opened, rest = document.read_text().partition(start)
     _, closed, after = rest.partition(end)
     if not opened or not closed:
         raise ValueError(f"{document} needs the marks {start} and {end}")
-    document.write_text(f"{before}{start}\n{text}\n{end}{after}")
+    return before + start, end + after
 
 
 def in_words(facts: Mapping[str, str | int]) -> str:

@@ -1,0 +1,1 @@
+"""Cells, peers and clocks of `benchmarks/speed.py`."""

@@ -1,0 +1,130 @@
+"""Ways to run a job in PyTorch: bptt, a Python loop, torch.nn.
+
+Every way gives, for a job, a `Runner`, or None where it does not have the cell.
+"""
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+import bptt
+from race import cells
+from race.jobs import KINDS, Job
+
+Numbers = dict[str, Tensor]
+
+
+class Runner(NamedTuple):
+    """A job, ready to run.
+
+    Attributes:
+        forward: outputs alone, nothing kept for a backward pass.
+        outputs: what `forward` returned, as a tensor (T, B, H).
+        train: outputs and every gradient; None if the way knows no gradients.
+        read: what `train` returned: "outputs" (T, B, H), and gradients by the names and in the
+            layouts of the job's targets.
+    """
+
+    forward: Callable[[], Any]
+    outputs: Callable[[Any], Tensor]
+    train: Callable[[], Any] | None = None
+    read: Callable[[Any], Numbers] | None = None
+
+
+Way = Callable[[Job], Runner | None]
+
+
+Outputs = Callable[[], Tensor]
+
+
+def _in_torch(outputs: Outputs, targets: dict[str, Tensor], adjoint: Tensor) -> Runner:
+    wanted = list(targets.values())
+
+    def forward() -> Tensor:
+        with torch.no_grad():
+            return outputs()
+
+    def train() -> tuple[Tensor, ...]:
+        found = outputs()
+        return found, *torch.autograd.grad(found, wanted, adjoint)
+
+    def read(result: tuple[Tensor, ...]) -> Numbers:
+        return dict(zip(["outputs", *targets], (t.detach() for t in result), strict=True))
+
+    return Runner(forward, lambda result: result, train, read)
+
+
+def _unrolled(module: nn.Module, job: Job, backend: str) -> Outputs:
+    state = job.state if len(job.state) > 1 else job.state[0]
+    return lambda: bptt.unroll(module, job.inputs, state, backend=backend)[0]
+
+
+def ours(job: Job, backend: str) -> Runner:
+    """`bptt.unroll`."""
+    return _in_torch(_unrolled(job.module, job, backend), job.targets, job.adjoint)
+
+
+def own_lstm(job: Job, backend: str) -> Runner | None:
+    """`bptt.unroll` of an LSTM that a user wrote, with the numbers of the built-in one."""
+    if job.name != "LSTM":
+        return None
+    module = cells.LSTM(job.shape.I, job.shape.H)
+    pairs = {"Wx": module.drive.weight, "Ws": module.recur.weight, "b": module.drive.bias}
+    return _stand_in(_unrolled(module, job, backend), pairs, job)
+
+
+def loop(job: Job) -> Runner:
+    """The loop in Python that one writes by hand, differentiated by autograd."""
+
+    def outputs() -> Tensor:
+        state: Any = job.state if len(job.state) > 1 else job.state[0]
+        found = []
+        for x in job.inputs:
+            state = job.module(x, state)
+            found.append(state if isinstance(state, Tensor) else state[0])
+        return torch.stack(found)
+
+    return _in_torch(outputs, job.targets, job.adjoint)
+
+
+def torch_nn(job: Job) -> Runner | None:
+    """torch.nn's own module, with the job's numbers."""
+    return _module(KINDS[job.name].in_torch, job)
+
+
+def drop_in(job: Job) -> Runner | None:
+    """bptt.nn's module of the same name."""
+    kind = KINDS[job.name].in_torch
+    return _module(kind and getattr(bptt.nn, kind.__name__), job)
+
+
+def _module(kind: type[nn.RNNBase] | None, job: Job) -> Runner | None:
+    if kind is None:
+        return None
+    module = kind(job.shape.I, job.shape.H)
+    pairs = {"Wx": module.weight_ih_l0, "Ws": module.weight_hh_l0}
+    if isinstance(module, nn.GRU):
+        pairs |= {"bx": module.bias_ih_l0, "bs": module.bias_hh_l0}
+    else:
+        pairs |= {"b": module.bias_ih_l0}
+        nn.init.zeros_(module.bias_hh_l0)
+    state = tuple(leaf[None] for leaf in job.state)
+    hx = state if len(state) > 1 else state[0]
+    return _stand_in(lambda: module(job.inputs, hx)[0], pairs, job)
+
+
+def _stand_in(outputs: Outputs, pairs: dict[str, Tensor], job: Job) -> Runner:
+    """A runner of another module: takes the job's numbers, and returns its gradients transposed."""
+    theirs = dict(job.module.named_parameters())
+    with torch.no_grad():
+        for name, weight in pairs.items():
+            weight.copy_(theirs[name].t())
+    plain = _in_torch(outputs, job.targets | pairs, job.adjoint)
+
+    def read(result: Any) -> Numbers:
+        found = plain.read(result)
+        return found | {name: found[name].t() for name in pairs}
+
+    return plain._replace(read=read)
