@@ -15,7 +15,20 @@ from bptt.errors import CellError
 from bptt.unroll import unroll
 
 LIBRARIES = (Path(torch.__file__).parent, Path(cells.__file__).parent.parent)
-NAMED = {"elman": "Elman", "gru": "GRU", "lstm": "LSTM"}
+NAMED = {
+    "elman": "Elman",
+    "gru": "GRU",
+    "lstm": "LSTM",
+    "leaky": "Leaky",
+    "mgu": "MGU",
+    "ugrnn": "UGRNN",
+    "indrnn": "IndRNN",
+    "rhn": "RHN",
+    "layer-norm-gru": "LayerNormGRU",
+    "layer-norm-lstm": "LayerNormLSTM",
+    "peephole-lstm": "PeepholeLSTM",
+    "slstm": "SLSTM",
+}
 
 
 def make_cell(cell: str, hidden: int) -> Callable[[int], nn.Module]:

@@ -19,7 +19,9 @@ class NetworkOptions:
     """The recurrent network.
 
     Attributes:
-        cell: elman, gru, lstm, or your own as module:Class, made by Class(input_size, hidden_size).
+        cell: elman, gru, lstm, leaky, mgu, ugrnn, indrnn, rhn, layer-norm-gru, layer-norm-lstm,
+            peephole-lstm, slstm, or your own as module:Class, made by
+            Class(input_size, hidden_size).
         hidden: units in each layer's state.
         layers: layers, one above the other.
         dropout: share of a layer's outputs that are zeroed on the way to the next layer.
