@@ -44,6 +44,10 @@ class Draws(TorchDispatchMode):
         recording: who is told the numbers by name, r0, r1, ..., if anybody.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # never inside torch.compile, whose import would cost a second
+
     def __init__(self) -> None:
         super().__init__()
         self.used, self.repeatable = False, True

@@ -141,7 +141,7 @@ class CellCopy:
     def _function(self, function: types.FunctionType, depth: int) -> Any:
         if (function.__module__ or "").partition(".")[0] in _FOREIGN:
             return function
-        cells = self._changed(_contents(function.__closure__))
+        cells = self._changed(contents(function.__closure__))
         defaults = self._changed(dict(enumerate(function.__defaults__ or ())))
         keywords = self._changed(function.__kwdefaults__ or {})
         named = self._changed(_globals(function))
@@ -219,7 +219,7 @@ def _remade(module: nn.Module, value: Any) -> bool:
 def content(holder: Any) -> dict[Any, Any]:
     """What a container, object or function holds, by place."""
     if isinstance(holder, types.FunctionType):
-        return {**_contents(holder.__closure__), **_globals(holder)}
+        return {**contents(holder.__closure__), **_globals(holder)}
     if isinstance(holder, dict):
         return dict(holder)
     if isinstance(holder, (list, tuple, set, frozenset)):
@@ -238,10 +238,10 @@ def _same(content: dict[Any, Any], before: dict[Any, Any]) -> bool:
 def _globals(function: types.FunctionType) -> dict[str, Any]:
     """The globals that a function's code names."""
     scope = function.__globals__
-    return {name: scope[name] for name in _names(function.__code__) if name in scope}
+    return {name: scope[name] for name in names_of(function.__code__) if name in scope}
 
 
-def _contents(closure: Iterable[types.CellType] | None) -> dict[int, Any]:
+def contents(closure: Iterable[types.CellType] | None) -> dict[int, Any]:
     """What the cells of a closure hold; one that is still empty is left out."""
     contents = {}
     for index, cell in enumerate(closure or ()):
@@ -253,13 +253,13 @@ def _contents(closure: Iterable[types.CellType] | None) -> dict[int, Any]:
 
 
 @functools.cache
-def _names(code: types.CodeType) -> tuple[str, ...]:
+def names_of(code: types.CodeType) -> tuple[str, ...]:
     """Names that code looks up among its globals, nested functions' included."""
     looked_up = (i.argval for i in dis.get_instructions(code) if i.opname in _LOOK_UPS)
     names = dict.fromkeys(looked_up)
     for constant in code.co_consts:
         if isinstance(constant, types.CodeType):
-            names.update(dict.fromkeys(_names(constant)))
+            names.update(dict.fromkeys(names_of(constant)))
     return tuple(names)
 
 

@@ -38,6 +38,10 @@ class Recording(TorchDispatchMode):
         reason: why this cannot be run again on other numbers, or None if it can.
     """
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # never inside torch.compile, whose import would cost a second
+
     def __init__(self, **arguments: list[Tensor]) -> None:
         super().__init__()
         self.operations: list[Operation] = []

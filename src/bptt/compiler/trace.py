@@ -140,6 +140,10 @@ def _seed(root: Tensor) -> Tensor | None:
 class _Tape(TorchDispatchMode):
     """While active, writes down every operation with its tensors and the user's line."""
 
+    @classmethod
+    def _should_skip_dynamo(cls) -> bool:
+        return False  # never inside torch.compile, whose import would cost a second
+
     def __init__(self, **arguments: Leaves) -> None:
         super().__init__()
         self.operations: list[Operation] = []

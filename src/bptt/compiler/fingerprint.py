@@ -1,0 +1,202 @@
+"""What a traced step depends on in Python, as a key: a plan is used again only if it is the same.
+
+The key holds, per module, its class, training flag, hooks and plain attributes by value, lists and
+dicts too; per function its code, defaults, closure and the globals that it names; each tensor's
+shape, dtype and need of a gradient, and where one tensor stands in two places. Objects of other
+kinds count by identity and are kept alive with the key. The tensors themselves are not part of it:
+they are read anew at each call, in the order in which they are found.
+"""
+
+import functools
+import types
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bptt.reach import contents, names_of
+
+_ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None)))
+_STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
+_FOREIGN = ("torch.", "numpy.", "builtins", "math", "bptt.", "functools", "itertools", "typing")
+_LONGEST = 1024
+
+
+class Fingerprint(NamedTuple):
+    """What a cell is made of.
+
+    Attributes:
+        key: hashable; equal for cells whose steps do the same with their tensors.
+        tensors: every tensor that was found, each once, in an order that the key fixes.
+        opaque: what could not be looked into, in words; None if all could.
+    """
+
+    key: tuple
+    tensors: list[Tensor]
+    opaque: str | None
+
+
+def fingerprint(cell: Any) -> Fingerprint:
+    """The fingerprint of a cell.
+
+    >>> cell = torch.nn.RNNCell(2, 3)
+    >>> before = fingerprint(cell).key
+    >>> before == fingerprint(cell).key, before == fingerprint(cell.eval()).key
+    (True, False)
+    """
+    walk = _Walk()
+    walk.visit(cell)
+    return Fingerprint(tuple(walk.key), walk.tensors, walk.opaque)
+
+
+class _Walk:
+    def __init__(self) -> None:
+        self.key: list[Any] = []
+        self.tensors: list[Tensor] = []
+        self.opaque: str | None = None
+        self._seen: dict[int, int] = {}
+        self._alive: list[Any] = []
+
+    def visit(self, value: Any) -> None:
+        kind = type(value)
+        if kind in _ATOMS:
+            self.key.append(kind)
+            self.key.append(value)
+            return
+        known = self._seen.get(id(value))
+        if known is not None:
+            self.key.append(("again", known))
+            return
+        self._seen[id(value)] = len(self._seen)
+        visit = _visitor(kind)
+        if visit is None:
+            self._other(value)
+        else:
+            visit(self, value)
+
+    def _tensor(self, tensor: Tensor) -> None:
+        self.tensors.append(tensor)
+        self.key.append((tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device))
+
+    def _module(self, module: nn.Module) -> None:
+        self.key.append(type(module))
+        for name, value in vars(module).items():
+            kind = type(value)
+            if isinstance(value, dict) and not value:
+                continue  # most of a module's dicts are empty: hooks, buffers, submodules
+            if name not in _EMPTY:
+                self.key.append(name)
+                if kind in _ATOMS:
+                    self.key.append(kind)
+                    self.key.append(value)
+                else:
+                    self.visit(value)
+        for method in _methods(type(module)):
+            self._named(method)
+
+    def _function(self, function: types.FunctionType) -> None:
+        self.key.append(function.__code__)
+        if (function.__module__ or "").startswith(_FOREIGN):
+            return
+        self._named(function)
+        for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
+            if part:
+                self.visit(part)
+        for content in contents(function.__closure__).values():
+            self.visit(content)
+
+    def _named(self, function: types.FunctionType) -> None:
+        """The globals that a function's code names, where they could change what it does."""
+        scope = function.__globals__
+        for name in names_of(function.__code__):
+            if name in scope:
+                value = scope[name]
+                if not isinstance(value, (types.ModuleType, type)):
+                    self.key.append(name)
+                    self.visit(value)
+
+    def _method(self, method: types.MethodType) -> None:
+        self.visit(method.__func__)
+        self.visit(method.__self__)
+
+    def _partial(self, partial: functools.partial) -> None:
+        self.visit(partial.func)
+        self.visit(partial.args)
+        self.visit(partial.keywords)
+
+    def _sequence(self, values: Any) -> None:
+        self.key.append((type(values), len(values)))
+        if len(values) > _LONGEST:
+            self.opaque = f"a {type(values).__name__} of {len(values)} things"
+            return
+        for value in values:
+            self.visit(value)
+
+    def _dict(self, values: dict) -> None:
+        self.key.append((type(values), len(values)))
+        if len(values) > _LONGEST:
+            self.opaque = f"a dict of {len(values)} things"
+            return
+        for key, value in values.items():
+            self.visit(key)
+            self.visit(value)
+
+    def _other(self, value: Any) -> None:
+        """By identity; the object lives on in the key, so that no other can take its id."""
+        self.key.append(_Same(value))
+        if isinstance(value, _STEADY) or callable(value) and not hasattr(value, "__dict__"):
+            return
+        module = type(value).__module__ or ""
+        if hasattr(value, "__dict__") and not module.startswith(_FOREIGN):
+            self.visit(vars(value))
+        elif type(value).__name__ == "ndarray":
+            self.opaque = "a numpy array, whose numbers may change unseen (make it a buffer)"
+
+
+class _Same:
+    """Equal only for one and the same object."""
+
+    __slots__ = ("value",)
+
+    def __init__(self, value: Any) -> None:
+        self.value = value
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Same) and other.value is self.value
+
+    def __hash__(self) -> int:
+        return id(self.value)
+
+
+# Attributes of every module that are neither the user's nor dicts, and say nothing.
+_EMPTY = frozenset(
+    name
+    for name, value in vars(nn.Module()).items()
+    if not isinstance(value, (dict, bool)) or name in ("_is_full_backward_hook",)
+) | {"_flat_weights", "_flat_weight_refs"}
+
+
+@functools.cache
+def _methods(kind: type) -> tuple[types.FunctionType, ...]:
+    """The functions of a user's class, whose globals its steps may read."""
+    own = [c for c in kind.__mro__ if not c.__module__.startswith(_FOREIGN)]
+    found = [value for c in own for value in vars(c).values()]
+    unwrapped = [getattr(v, "__func__", getattr(v, "fget", v)) for v in found]
+    return tuple(v for v in unwrapped if isinstance(v, types.FunctionType))
+
+
+@functools.cache
+def _visitor(kind: type) -> Callable[[_Walk, Any], None] | None:
+    for known, visit in (
+        (Tensor, _Walk._tensor),
+        (nn.Module, _Walk._module),
+        (types.FunctionType, _Walk._function),
+        (types.MethodType, _Walk._method),
+        (functools.partial, _Walk._partial),
+        (dict, _Walk._dict),
+        ((list, tuple, set, frozenset), _Walk._sequence),
+    ):
+        if issubclass(kind, known):
+            return visit
+    return None

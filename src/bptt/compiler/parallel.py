@@ -1,0 +1,267 @@
+"""The columns beside the loop as Python: torch's own operations on all steps at once.
+
+Values have (rows, *shape) with the rows of all steps and sequences in one axis: nothing in a graph
+tells rows apart, so T * B of them are computed as B are.
+"""
+
+import functools
+from collections.abc import Callable, Iterable, Sequence
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptt.compiler.graph import LEAVES, SUMS, Graph, Node
+from bptt.compiler.record import Operation, Ref
+from bptt.compiler.stages import OPERATIONS
+from bptt.compiler.writing import function
+
+_AS_SIGN = {"add": "+", "sub": "-", "mul": "*", "div": "/", "lt": "<", "le": "<=", "gt": ">",
+            "ge": ">=", "eq": "==", "ne": "!="}  # fmt: skip
+
+
+class Parallel(NamedTuple):
+    """A function from given tensors to results.
+
+    Attributes:
+        run: `run(given, fixed, steps, rows) -> results`: given values (rows, *shape) in the order of
+            `given`, fixed tensors by name, how many steps the rows are, how many rows.
+        given: the nodes that it takes.
+        source: the function, to read.
+    """
+
+    run: Callable[[Sequence[Tensor], dict[Ref, Tensor], int, int], list[Tensor]]
+    given: tuple[int, ...]
+    source: str
+
+
+def parallel(
+    graph: Graph, given: Iterable[int], roots: Sequence[int], dtype: torch.dtype
+) -> Parallel:
+    """What computes `roots` from `given` for all steps at once."""
+    taken = set(given)
+    inner, stack = set[int](), [root for root in roots if root not in taken]
+    used = {root for root in roots if root in taken}
+    while stack:
+        number = stack.pop()
+        if number in inner:
+            continue
+        inner.add(number)
+        for operand in graph[number].operands:
+            if operand in taken:
+                used.add(operand)
+            else:
+                stack.append(operand)
+    return _write(graph, tuple(sorted(used)), sorted(inner), roots, dtype)
+
+
+def _write(
+    graph: Graph, given: tuple[int, ...], inner: Sequence[int], roots: Sequence[int], dtype: Any
+) -> Parallel:
+    fused = _fused(graph, inner, roots)
+    writer = _Writer(graph, dtype, fused)
+    lines = [f"({', '.join(f't{n}' for n in given)}{',' * (len(given) == 1)}) = given"] if given else []  # fmt: skip
+    for number in inner:
+        if number not in fused:
+            lines.append(f"t{number} = {writer.spell(number)}")
+    lines.append(f"return [{', '.join(writer.name(root) for root in roots)}]")
+    source = "\n    ".join(["def run(given, fixed, steps, rows):", *lines, ""])
+    return Parallel(function(source, "run", writer.namespace), given, source)
+
+
+def _fused(graph: Graph, inner: Sequence[int], roots: Sequence[int]) -> set[int]:
+    """Products whose one use is to have a bias added: they are computed with it."""
+    uses: dict[int, list[int]] = {}
+    for number in inner:
+        for operand in graph[number].operands:
+            uses.setdefault(operand, []).append(number)
+    return {
+        number
+        for number in inner
+        if graph[number].op == "matmul" and number not in roots
+        if len(uses.get(number, ())) == 1 and _bias(graph, uses[number][0]) is not None
+    }
+
+
+def _bias(graph: Graph, number: int) -> tuple[int, int] | None:
+    """The product and the bias of an addition of the two."""
+    node = graph[number]
+    if node.op != "add":
+        return None
+    for product, bias in (node.operands, node.operands[::-1]):
+        if graph[product].op == "matmul" and graph[bias].op == "fixed":
+            if graph[bias].shape == graph[product].shape[-1:]:
+                return product, bias
+    return None
+
+
+class _Writer:
+    def __init__(self, graph: Graph, dtype: torch.dtype, fused: set[int]) -> None:
+        self.graph, self.dtype, self.fused = graph, dtype, fused
+        self.namespace: dict[str, Any] = {
+            "torch": torch,
+            "product": _product,
+            "heads": _heads,
+            "outer": _outer,
+            "outer_heads": _outer_heads,
+        }
+
+    def name(self, number: int) -> str:
+        node = self.graph[number]
+        if node.op == "number":
+            key = f"c{number}"
+            self.namespace[key] = torch.tensor(float(node.attributes[0]), dtype=self.dtype)
+            return key
+        return f"t{number}"
+
+    def spell(self, number: int) -> str:
+        """A node as an expression of Python."""
+        node = self.graph[number]
+        if node.op in LEAVES:
+            return self._leaf(node)
+        if node.op in SUMS:
+            return self._sum_over_rows(node)
+        if node.op in OPERATIONS:
+            return self._point(number, node)
+        if node.op == "number":
+            return self.name(number)
+        return getattr(self, f"_{node.op}")(node, *(self.name(o) for o in node.operands))
+
+    def _leaf(self, node: Node) -> str:
+        if node.op == "fixed":
+            return f"fixed[{str(node.attributes[0])!r}]"
+        if node.op == "sequence":
+            shape = ", ".join(str(size) for size in (-1, *node.shape))
+            given = f"fixed[{str(node.attributes[0])!r}]"
+            return f"{given}.expand(steps, *{given}.shape).reshape({shape})"
+        raise AssertionError(f"{node.op} is not among the given values")
+
+    def _point(self, number: int, node: Node) -> str:
+        bias = _bias(self.graph, number)
+        if bias is not None and bias[0] in self.fused:
+            a, weight = (self.name(o) for o in self.graph[bias[0]].operands)
+            return f"product({a}, {weight}, {self.name(bias[1])})"
+        names = [self._aligned(o, len(node.shape)) for o in node.operands]
+        if node.op in _AS_SIGN:
+            return f" {_AS_SIGN[node.op]} ".join(names)
+        return f"torch.{node.op}({', '.join(names)})"
+
+    def _aligned(self, number: int, rank: int) -> str:
+        """An operand with axes of one behind the rows, so that features meet from the right."""
+        node, name = self.graph[number], self.name(number)
+        if node.op in ("number", "fixed") or len(node.shape) == rank:
+            return name
+        ones = ", ".join(["1"] * (rank - len(node.shape)))
+        shape = "".join(f", {size}" for size in node.shape)
+        return f"{name}.reshape(-1, {ones}{shape})"
+
+    def _sum_over_rows(self, node: Node) -> str:
+        names = [self.name(o) for o in node.operands]
+        if node.op == "outer":
+            return f"outer{'_heads' if node.attributes else ''}({names[0]}, {names[1]})"
+        if node.op == "total":
+            return f"{names[0]}.sum(0)"
+        if node.op == "steps":
+            return f"{names[0]}.unflatten(0, (steps, -1)).sum(0)"
+        func, args, kwargs = node.attributes
+        key = f"f{len(self.namespace)}"
+        self.namespace[key] = func
+        given = [_spelled(value, names) for value in args]
+        given += [f"{k}={_spelled(value, names)}" for k, value in kwargs]
+        return f"{key}({', '.join(given)})"
+
+    def _slice(self, node: Node, a: str) -> str:
+        axis, start, stop = node.attributes
+        return f"{a}.narrow({axis + 1}, {start}, {stop - start})"
+
+    def _cat(self, node: Node, *parts: str) -> str:
+        return f"torch.cat([{', '.join(parts)}], {node.attributes[0] + 1})"
+
+    def _reshape(self, node: Node, a: str) -> str:
+        return f"{a}.reshape({', '.join(str(size) for size in (-1, *node.shape))})"
+
+    def _permute(self, node: Node, a: str) -> str:
+        axes = (0, *(axis + 1 for axis in node.attributes[0]))
+        return f"{a}.permute({axes})"
+
+    def _expand(self, node: Node, a: str) -> str:
+        if self.graph[node.operands[0]].op in ("number", "fixed"):
+            return f"{a}.expand({', '.join(['rows', *map(str, node.shape)])})"
+        own = self._aligned(node.operands[0], len(node.shape))
+        return f"{own}.expand({', '.join(str(size) for size in (-1, *node.shape))})"
+
+    def _matmul(self, node: Node, a: str, weight: str) -> str:
+        return f"product({a}, {weight})"
+
+    def _heads(self, node: Node, a: str, weight: str) -> str:
+        return f"heads({a}, {weight})"
+
+    def _sum(self, node: Node, a: str) -> str:
+        return f"{a}.sum({tuple(axis + 1 for axis in node.attributes[0])}, keepdim=True)"
+
+    def _max(self, node: Node, a: str) -> str:
+        return f"{a}.amax({tuple(axis + 1 for axis in node.attributes[0])}, keepdim=True)"
+
+
+def _spelled(value: Any, names: Sequence[str]) -> str:
+    if isinstance(value, Ref):
+        return names[int(value[1:])]
+    if isinstance(value, tuple):
+        return f"[{', '.join(_spelled(item, names) for item in value)}]"
+    if isinstance(value, torch.dtype):
+        return str(value)
+    return repr(value)
+
+
+def _product(a: Tensor, weight: Tensor, bias: Tensor | None = None) -> Tensor:
+    """a (rows, ..., K) times (K, N), plus bias."""
+    flat = a.reshape(-1, a.shape[-1])
+    result = torch.mm(flat, weight) if bias is None else torch.addmm(bias, flat, weight)
+    return result.reshape(*a.shape[:-1], weight.shape[-1])
+
+
+def _heads(a: Tensor, weight: Tensor) -> Tensor:
+    """a (rows, ..., h, K) times (h, K, N), head by head."""
+    flat = a.reshape(-1, *a.shape[-2:]).transpose(0, 1)
+    return torch.bmm(flat, weight).transpose(0, 1).reshape(*a.shape[:-1], weight.shape[-1])
+
+
+def _outer(a: Tensor, b: Tensor) -> Tensor:
+    """t(a) b, summed over rows."""
+    return torch.mm(a.reshape(-1, a.shape[-1]).t(), b.reshape(-1, b.shape[-1]))
+
+
+def _outer_heads(a: Tensor, b: Tensor) -> Tensor:
+    """t(a) b head by head, summed over rows: a (rows, h, K), b (rows, h, N)."""
+    return torch.bmm(a.permute(1, 2, 0), b.permute(1, 0, 2))
+
+
+def once(operations: Sequence[Operation], wanted: Iterable[Ref]) -> Callable[..., dict]:
+    """What weights and constants are made into, once a call: `run(fixed) -> fixed`, by name."""
+    needed, kept = set(wanted), []
+    for operation in reversed(operations):
+        names = {name for name in operation.results if name}
+        if names & needed:
+            kept.append(operation)
+            needed |= set(_refs((operation.args, operation.kwargs)))
+    return functools.partial(_run_once, tuple(reversed(kept)))
+
+
+def _run_once(operations: Sequence[Operation], fixed: dict[Ref, Tensor]) -> dict[Ref, Tensor]:
+    for func, args, kwargs, results in operations:
+        found = func(*_looked_up(args, fixed), **dict(_looked_up(kwargs, fixed)))
+        many = found if isinstance(found, (tuple, list)) else (found,)
+        fixed.update({n: t for n, t in zip(results, many, strict=False) if n is not None})
+    return fixed
+
+
+def _looked_up(value: Any, fixed: dict[Ref, Tensor]) -> Any:
+    if isinstance(value, Ref):
+        return fixed[value]
+    return tuple(_looked_up(item, fixed) for item in value) if isinstance(value, tuple) else value
+
+
+def _refs(value: Any) -> list[Ref]:
+    if isinstance(value, Ref):
+        return [value]
+    return [ref for item in value for ref in _refs(item)] if isinstance(value, tuple) else []

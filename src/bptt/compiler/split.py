@@ -1,0 +1,214 @@
+"""A step's graph in four columns: once, before the loop, in the loop, after it.
+
+Forward, the loop is what the next state is made of and what itself depends on the state; what
+depends on inputs alone comes before it, for all steps at once, and what no next state needs comes
+after it. Backward, the same with adjoints for states: the loop is what dE/ds_{t-1} is made of and
+depends on dE/ds_t. What depends on weights alone (`Step.once`) is in neither.
+
+Forward values that the way back needs are kept by the forward loop if they cost a product, a
+reduction or a transcendental function, and computed again where they are used if they cost less
+than reading them from memory would.
+"""
+
+from collections.abc import Iterable, Sequence
+from typing import NamedTuple
+
+from bptt.compiler.graph import LEAVES, SUMS, Graph, Node
+from bptt.compiler.lower import Step
+
+# What costs less than storing and loading its result.
+CHEAP = frozenset(
+    ("add", "sub", "mul", "neg", "abs", "sign", "maximum", "minimum", "where", "lt", "le", "gt",
+     "ge", "eq", "ne", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isinf",
+     "div", "reciprocal")
+)  # fmt: skip
+_MOVES = ("slice", "cat", "reshape", "expand")
+_FREE = ("number", "fixed", "sequence")
+
+
+class Columns(NamedTuple):
+    """One direction of a step, in columns. All are numbers of nodes of one graph.
+
+    Attributes:
+        graph: the graph.
+        given: values that are there for all steps when the direction begins: inputs, draws, states
+            and adjoints from outside, forward values that were kept.
+        before: what the loop takes that is computed for all steps at once, from `given`.
+        loop: what has to wait for the step before, operands first.
+        carried: per leaf of the state, what the loop hands on to the next step; None for nothing.
+        kept: values of the loop that are stored for all steps.
+        after: what is computed for all steps at once, from `given` and `kept`.
+    """
+
+    graph: Graph
+    given: tuple[int, ...]
+    before: tuple[int, ...]
+    loop: tuple[int, ...]
+    carried: tuple[int | None, ...]
+    kept: tuple[int, ...]
+    after: tuple[int, ...]
+
+
+def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
+    """The columns of the way forward.
+
+    Args:
+        step: the step's graph.
+        needed: forward values that the way back takes from here.
+    """
+    graph, needed = step.graph, tuple(needed)
+    leaves = _leaves(graph, ("state",))
+    results = [*step.outputs, *needed]
+    loop = _between(graph, leaves, step.state)
+    loop |= _pulled(graph, loop, ())
+    after = tuple(n for n in dict.fromkeys(step.outputs) if n not in loop)
+    inner = _ancestors_outside(graph, [n for n in results if n not in loop], loop)
+    kept = [n for n in dict.fromkeys([*needed, *step.outputs, *_operands(graph, inner)])
+            if n in loop]  # fmt: skip
+    return Columns(
+        graph,
+        _leaves(graph, ("input", "draw", "state")),
+        _boundary(graph, loop),
+        tuple(sorted(loop)),
+        tuple(step.state),
+        tuple(kept),
+        after,
+    )
+
+
+def backward(
+    step: Step, stored: Sequence[int], d_inputs: Sequence[int | None], d_fixed: Sequence[int | None]
+) -> Columns:
+    """The columns of the way back.
+
+    Args:
+        step: the step's graph.
+        stored: forward values that are at hand for all steps.
+        d_inputs: the gradients to the inputs that are wanted.
+        d_fixed: the gradients to fixed tensors that are wanted.
+    """
+    graph = step.graph
+    loop = _between(graph, _leaves(graph, ("d_state",)), [n for n in step.d_before if n is not None])
+    loop |= _pulled(graph, loop, stored)
+    loop |= _absorbed(graph, loop, (*stored, *_leaves(graph, ("d_output",))))
+    after = tuple(n for n in (*d_inputs, *d_fixed) if n is not None)
+    loop |= _joined(graph, loop, graph.ancestors(after))
+    inner = _ancestors_outside(graph, [n for n in after if n not in loop], loop | set(stored))
+    kept = [n for n in _operands(graph, inner) if n in loop]
+    kept += [n for n in after if n in loop]
+    return Columns(
+        graph,
+        (*stored, *_leaves(graph, ("d_output", "d_state"))),
+        _boundary(graph, loop),
+        tuple(sorted(loop)),
+        tuple(step.d_before),
+        tuple(dict.fromkeys(kept)),
+        after,
+    )
+
+
+def to_keep(step: Step, roots: Iterable[int]) -> list[int]:
+    """Forward values that the way back to `roots` is made of and that are worth storing."""
+    graph = step.graph
+    seeded = graph.descendants(_leaves(graph, ("d_output", "d_state")))
+    wanted = graph.ancestors(roots)
+    users = [n for n in wanted if n in seeded or graph[n].op in SUMS]
+    stack = sorted({o for n in users for o in graph[n].operands if o not in seeded}, reverse=True)
+    results, kept = set(step.state) | set(step.outputs), dict[int, None]()
+    while stack:
+        number = stack.pop()
+        node = graph[number]
+        if number in kept or node.op in (*_FREE, *LEAVES):
+            continue
+        part = node.op == "slice" and not _is_at_hand(graph, node.operands[0], results)
+        if number in results or part or not _is_cheap(node):
+            kept[number] = None
+        else:
+            stack.extend(node.operands)
+    return list(kept)
+
+
+def _is_at_hand(graph: Graph, number: int, results: set[int]) -> bool:
+    """Whether a value is there anyhow, so that parts of it need not be kept on their own."""
+    node = graph[number]
+    if number in results or node.op in (*_FREE, *LEAVES):
+        return True
+    return _is_cheap(node) and all(_is_at_hand(graph, o, results) for o in node.operands)
+
+
+def _is_cheap(node: Node) -> bool:
+    return node.op in CHEAP or node.op in _MOVES
+
+
+def _leaves(graph: Graph, kinds: Sequence[str]) -> tuple[int, ...]:
+    return tuple(n for n, node in enumerate(graph.nodes) if node.op in kinds)
+
+
+def _between(graph: Graph, leaves: Iterable[int], roots: Iterable[int]) -> set[int]:
+    """What depends on the leaves and what the roots are made of, the leaves left out."""
+    leaves = set(leaves)
+    return (graph.descendants(leaves) & graph.ancestors(roots)) - leaves
+
+
+def _boundary(graph: Graph, loop: set[int]) -> tuple[int, ...]:
+    """What the loop takes from outside that has rows: leaves of its own left out."""
+    taken = {o for n in loop for o in graph[n].operands} - loop
+    kinds = (*_FREE, "state", "d_state")
+    return tuple(sorted(n for n in taken if graph[n].op not in kinds))
+
+
+def _pulled(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
+    """What only moves features on its way into the loop: there it is a matter of offsets."""
+    found: set[int] = set()
+    stack = [o for n in loop for o in graph[n].operands]
+    while stack:
+        number = stack.pop()
+        node = graph[number]
+        if node.op in _MOVES and number not in found | loop and number not in given:
+            found.add(number)
+            stack.extend(node.operands)
+    return found
+
+
+def _absorbed(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
+    """Cheap functions of one value that is at hand: computed in the loop, they need not be read."""
+    found: set[int] = set()
+    for number in _boundary(graph, loop):
+        chain, leaves, stack = set[int](), set[int](), [number]
+        while stack:
+            current = stack.pop()
+            if current in given or not _is_cheap(graph[current]):
+                leaves |= {current} if graph[current].op not in _FREE else set()
+            elif current not in chain:
+                chain.add(current)
+                stack.extend(graph[current].operands)
+        if chain and leaves <= set(given) and len(leaves) <= 1:
+            found |= chain
+    return found
+
+
+def _joined(graph: Graph, loop: set[int], wanted: set[int]) -> set[int]:
+    """What comes after the loop and only puts its values side by side: stored so by the loop."""
+    found: set[int] = set()
+    for number in sorted(wanted - loop):
+        node = graph[number]
+        parts = {o for o in node.operands if graph[o].op != "number"}
+        if node.op == "cat" and parts and parts <= loop | found:
+            found.add(number)
+    return found
+
+
+def _ancestors_outside(graph: Graph, roots: Iterable[int], stop: set[int]) -> set[int]:
+    """What the roots are made of, as far as `stop`, which is left out."""
+    found: set[int] = set()
+    stack = list(roots)
+    while stack:
+        number = stack.pop()
+        if number not in found and number not in stop:
+            found.add(number)
+            stack.extend(graph[number].operands)
+    return found
+
+
+def _operands(graph: Graph, nodes: Iterable[int]) -> list[int]:
+    return [o for n in sorted(nodes) for o in graph[n].operands]
