@@ -23,9 +23,14 @@ types: $(READY)
 
 check: lint types test  ## what CI runs
 
-benchmark: $(READY)  ## the reference backend beside autograd's loop, and what trained networks reach
+benchmark: $(READY) .venv/peers  ## speed beside others, the reference's cost, what networks reach
+	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/reference.py
 	$(BIN)/python benchmarks/learning.py
+
+.venv/peers: benchmarks/requirements.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
 
 clean:  ## remove the virtual environment and what tools leave behind
 	rm -rf .venv .pytest_cache .ruff_cache .hypothesis

@@ -188,7 +188,8 @@ def row(name: str, cell: str, outcomes: list[Outcome]) -> dict[str, Any]:
     """A line of the table: the median of the seeds, their range, and what was to be reached."""
     job, figures = JOBS[name], sorted(outcome.figure for outcome in outcomes)
     middle, naive = statistics.median(figures), outcomes[0].naive
-    aim = naive if job.reach[cell] == "naive" else job.reach[cell]
+    aim = job.reach[cell]
+    aim = naive if aim == "naive" else aim
     return {
         "task": name,
         "cell": cell,

@@ -32,7 +32,7 @@ from itertools import product
 from typing import Any
 
 import record
-from race import fresh, measures, page, peak, peers, summary
+from race import fresh, measures, page, peak, peers
 from race.jobs import GRID, KINDS, QUICK, Shape
 from race.measures import Result, Settings
 
@@ -73,7 +73,12 @@ def run(words: argparse.Namespace, how: Settings) -> Result:
 
 
 def _say(row: Result) -> None:
-    print(", ".join(f"{k} {v}" for k, v in summary.line(row).items() if v), flush=True)
+    for task, title in (
+        ("train", f"{row['cell']} at {row['shape']}, ms"),
+        ("forward", "  forward"),
+    ):
+        times = ", ".join(f"{name} {t['ms']:.3g}" for name, t in row[task].items())
+        print(f"{title}: {times}", flush=True)
 
 
 def _rest(words: argparse.Namespace, how: Settings, entrants: Any, present: list[str]) -> Result:

@@ -40,7 +40,7 @@ def jax_scan(job: Job) -> Runner:
 
     @jax.jit
     def train(w: Any, x: Any, s: Any, fixed: Any, adjoint: Any) -> Any:
-        found, back = jax.vjp(lambda *given: outputs(*given, fixed), w, x, s)
+        found, back = jax.vjp(lambda w, x, s: outputs(w, x, s, fixed), w, x, s)
         return found, back(adjoint)
 
     def read(result: Any) -> Numbers:

@@ -60,7 +60,7 @@ class Kind(NamedTuple):
     build: Callable[[int, int], nn.Module]
     products: int
     states: int = 1
-    in_torch: type[nn.RNNBase] | None = None
+    in_torch: type[nn.RNN | nn.GRU | nn.LSTM] | None = None
 
 
 KINDS = {

@@ -3,7 +3,7 @@
 Every way gives, for a job, a `Runner`, or None where it does not have the cell.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -50,10 +50,13 @@ def _in_torch(outputs: Outputs, targets: dict[str, Tensor], adjoint: Tensor) -> 
         found = outputs()
         return found, *torch.autograd.grad(found, wanted, adjoint)
 
-    def read(result: tuple[Tensor, ...]) -> Numbers:
-        return dict(zip(["outputs", *targets], (t.detach() for t in result), strict=True))
+    return Runner(
+        forward, lambda result: result, train, lambda result: _named(["outputs", *targets], result)
+    )
 
-    return Runner(forward, lambda result: result, train, read)
+
+def _named(names: Sequence[str], tensors: Sequence[Tensor]) -> Numbers:
+    return dict(zip(names, (tensor.detach() for tensor in tensors), strict=True))
 
 
 def _unrolled(module: nn.Module, job: Job, backend: str) -> Outputs:
@@ -100,16 +103,14 @@ def drop_in(job: Job) -> Runner | None:
     return _module(kind and getattr(bptt.nn, kind.__name__), job)
 
 
-def _module(kind: type[nn.RNNBase] | None, job: Job) -> Runner | None:
+def _module(kind: Callable[[int, int], nn.RNNBase] | None, job: Job) -> Runner | None:
     if kind is None:
         return None
     module = kind(job.shape.I, job.shape.H)
-    pairs = {"Wx": module.weight_ih_l0, "Ws": module.weight_hh_l0}
-    if isinstance(module, nn.GRU):
-        pairs |= {"bx": module.bias_ih_l0, "bs": module.bias_hh_l0}
-    else:
-        pairs |= {"b": module.bias_ih_l0}
-        nn.init.zeros_(module.bias_hh_l0)
+    w_ih, w_hh, b_ih, b_hh = module.parameters()
+    nn.init.zeros_(b_hh)  # where the cell has one bias; GRU's is overwritten
+    biases = {"bx": b_ih, "bs": b_hh} if isinstance(module, nn.GRU) else {"b": b_ih}
+    pairs: dict[str, Tensor] = {"Wx": w_ih, "Ws": w_hh, **biases}
     state = tuple(leaf[None] for leaf in job.state)
     hx = state if len(state) > 1 else state[0]
     return _stand_in(lambda: module(job.inputs, hx)[0], pairs, job)
@@ -121,10 +122,10 @@ def _stand_in(outputs: Outputs, pairs: dict[str, Tensor], job: Job) -> Runner:
     with torch.no_grad():
         for name, weight in pairs.items():
             weight.copy_(theirs[name].t())
-    plain = _in_torch(outputs, job.targets | pairs, job.adjoint)
+    targets = job.targets | pairs
 
     def read(result: Any) -> Numbers:
-        found = plain.read(result)
+        found = _named(["outputs", *targets], result)
         return found | {name: found[name].t() for name in pairs}
 
-    return plain._replace(read=read)
+    return _in_torch(outputs, targets, job.adjoint)._replace(read=read)
