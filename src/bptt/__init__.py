@@ -1,8 +1,15 @@
 """Train recurrent networks by back-propagation through time, on PyTorch."""
 
-from bptt import cells, nn
-from bptt.methods import Full
-from bptt.unroll import unroll
+from typing import TYPE_CHECKING
+
+from bptt.lazy import make_lazy
 from bptt.version import __version__
 
-__all__ = ["Full", "__version__", "cells", "nn", "unroll"]
+if TYPE_CHECKING:
+    from bptt import cells, errors, methods, nn, testing
+    from bptt.methods import Full
+    from bptt.unroll import unroll
+
+__all__ = ["Full", "__version__", "cells", "errors", "methods", "nn", "testing", "unroll"]
+
+make_lazy(__name__, {"methods": ["Full"], "unroll": ["unroll"]})
