@@ -12,7 +12,7 @@ from bptt.methods import Full
 from bptt.step import Arguments, Leaves
 from bptt.structure import Structure, describe
 
-BACKENDS = ("auto", "reference")
+BACKENDS = ("auto", "cpu", "reference")
 DIMENSIONS = {"inputs": 3, "state": 2}  # of a tensor of plain features
 
 

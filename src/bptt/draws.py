@@ -69,6 +69,22 @@ class Draws(TorchDispatchMode):
         """What the operations of the present step are made from, without running it."""
         return [self._base(base, like, operation) for operation, (base, like) in self._plan.items()]
 
+    def for_batch(self, rows: int) -> "Draws":
+        """The same operations for another number of rows, with a seed of its own."""
+        other = Draws()
+        other.used = self.used
+        other._plan = {
+            operation: (base, like._replace(shape=torch.Size((rows, *like.shape[1:]))))
+            for operation, (base, like) in self._plan.items()
+        }
+        return other
+
+    def steps(self, operation: int, count: int) -> Tensor:
+        """(count, ...) the numbers of an operation at the first `count` steps."""
+        base, like = self._plan[operation]
+        blocks = [self._block(base, like, operation, j) for j in range(-(-count // BLOCK))]
+        return torch.cat(blocks)[:count]
+
     def inside(self) -> AbstractContextManager:
         """Where a step is run: with its draws substituted, if it draws."""
         return self if self.used else nullcontext()
@@ -120,14 +136,19 @@ class Draws(TorchDispatchMode):
         block, offset = divmod(self._step, BLOCK)
         held = self._blocks.get(operation)
         if held is None or held[0] != block or held[1].shape[1:] != like.shape:
-            dtype = like.dtype if like.dtype == torch.float64 else torch.float32
-            shape = (BLOCK, *like.shape)
             with _disable_current_modes():  # these are made for the step, not by it
-                generator = self._generator(like.device, operation, block)
-                numbers = base(shape, generator=generator, dtype=dtype, device=like.device)
+                numbers = self._block(base, like, operation, block)
             held = self._blocks[operation] = (block, numbers)
         with _disable_current_modes():
             return held[1][offset]
+
+    def _block(
+        self, base: Callable[..., Tensor], like: _Like, operation: int, block: int
+    ) -> Tensor:
+        dtype = like.dtype if like.dtype == torch.float64 else torch.float32
+        generator = self._generator(like.device, operation, block)
+        shape = (BLOCK, *like.shape)
+        return base(shape, generator=generator, dtype=dtype, device=like.device)
 
     def _draw_alone(self, func: Any, given: Arguments, operation: int) -> Any:
         switches = [given[name] for name in ("dropout", "dropout_p") if name in given]

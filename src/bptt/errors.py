@@ -22,8 +22,16 @@ class BackendError(RuntimeError):
     """A backend that was asked for by name and cannot run here."""
 
 
+class BackendWarning(UserWarning):
+    """A cell that no kernel can be made of, so that the reference backend runs it."""
+
+
 class DataError(ValueError):
     """A file or table that cannot be trained on as it is. The command exits with 2."""
+
+
+class DataWarning(UserWarning):
+    """Something in new data that the user should know of before they trust what comes of them."""
 
 
 class RunError(ValueError):

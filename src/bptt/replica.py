@@ -5,7 +5,7 @@ from typing import Any
 from torch import Tensor, nn
 
 from bptt import reach
-from bptt.errors import CellError
+from bptt.errors import BackendError, CellError
 from bptt.step import Leaves
 
 
@@ -35,6 +35,18 @@ class Replica:
             leaf = source.detach().requires_grad_(source.requires_grad)
             self._stand_ins[id(source)] = (source, leaf)
         return self._stand_ins[id(source)][1]
+
+    def stand_ins(self, sources: Leaves) -> Leaves:
+        """The leaves that stand for the caller's tensors.
+
+        Raises:
+            BackendError: the copy holds a tensor that is not among `sources`.
+        """
+        known = {id(source) for source in sources}
+        for source, _ in self._stand_ins.values():
+            if id(source) not in known:
+                raise BackendError(f"a tensor of shape {tuple(source.shape)} was not found")
+        return [self._stand_in(source) for source in sources]
 
     @property
     def steady(self) -> bool:

@@ -28,6 +28,11 @@ class Structure:
         self._lone = isinstance(sample, Tensor)
         self._plain = type(sample) is tuple and all(isinstance(leaf, Tensor) for leaf in sample)
 
+    @property
+    def layout(self) -> Any:
+        """Hashable; equal for structures that are the same."""
+        return None if self._lone else self._spec
+
     def unflatten(self, leaves: Sequence[Tensor]) -> Any:
         """The tree with these leaves."""
         if self._lone:

@@ -6,10 +6,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bptt import check, engine
+from bptt import check, engine, fused, plans
+from bptt.again import Again
+from bptt.compiler.fingerprint import Fingerprint
 from bptt.draws import Draws
-from bptt.errors import CellError
+from bptt.errors import BackendError, CellError
+from bptt.fused import Course
 from bptt.methods import Full
+from bptt.plans import Entry
 from bptt.replica import Replica
 from bptt.schedule import Schedule
 from bptt.step import Arguments, Leaves, Step, check_leaves
@@ -44,7 +48,8 @@ def unroll(
             None: what state=None would give.
         reverse: run from each sequence's last live step to its first.
         method: how the gradient goes back through time. `bptt.Full()` is exact.
-        backend: "auto" or "reference".
+        backend: "auto", "cpu" (kernels) or "reference" (step by step). "auto" runs kernels where it
+            can, and says so once where it cannot.
 
     Returns:
         Outputs, (T, B, ...) per leaf (the state's first leaf where the cell returns its state
@@ -112,9 +117,9 @@ def _unroll(
             restart = check.reset_state(fresh if reset_state is None else reset_state, state, batch)
         arguments = _cast(Arguments(xs, initial, restart), dtype)
         step = Step(cell, Structure(inputs), Structure(state))
-        schedule = Schedule(steps, batch, lengths, reset, reverse)
+        course = Course(steps, batch, lengths, reset, reverse)
         try:
-            outputs, final = _run(step, schedule, arguments)
+            outputs, final = _run(step, course, arguments, backend)
         except (RuntimeError, TypeError, AttributeError, LookupError) as error:
             check.explain(error, cell, inputs, state, arguments, _own_start)
             raise
@@ -143,19 +148,51 @@ def initial_state(cell: Any, batch_size: int) -> Any:
     )
 
 
-def _run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
-    if schedule.steps:
-        return engine.run(step, schedule, arguments)
-    return _no_steps(step, schedule, arguments), [leaf.clone() for leaf in arguments.initial]
+def _run(
+    step: Step, course: Course, arguments: Arguments, backend: str
+) -> tuple[Leaves, Leaves]:
+    if not course.steps or course.lengths is not None and not bool(course.lengths.any()):
+        return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
+    if backend != "reference" and _is_for_kernels(course, arguments, backend):
+        with engine.plain_numerics("cpu"):
+            entry, found = plans.find(step, arguments)
+        if entry.compiled is not None:
+            return _run_fused(step, course, arguments, entry, found)
+        if backend == "cpu":
+            raise BackendError(f"backend='cpu': {entry.refusal}.")
+        plans.warn(entry)
+    return engine.run(step, Schedule(*course), arguments)
 
 
-def _no_steps(step: Step, schedule: Schedule, arguments: Arguments) -> Leaves:
+def _is_for_kernels(course: Course, arguments: Arguments, backend: str) -> bool:
+    device = arguments.initial[0].device
+    if device.type != "cpu" and backend == "cpu":
+        raise BackendError(
+            f"backend='cpu' runs tensors of the CPU; these are on {device}. Move the inputs, the "
+            "state and the cell with .cpu(), or leave `backend` out."
+        )
+    return device.type == "cpu" and course.batch > 0
+
+
+def _run_fused(
+    step: Step, course: Course, arguments: Arguments, entry: Entry, found: Fingerprint
+) -> tuple[Leaves, Leaves]:
+    compiled = entry.compiled
+    assert compiled is not None
+    step.protocol = entry.protocol
+    draws = compiled.draws.for_batch(course.batch)
+    counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
+    job = fused.Job(compiled, course, counts, draws, Again(step, found.key, course))
+    return fused.run(job, [*arguments.inputs, *arguments.initial, *arguments.fresh, *found.tensors])
+
+
+def _no_steps(step: Step, course: Course, arguments: Arguments) -> Leaves:
     """Zeros in the shape of the outputs, found by one step on inputs of zeros."""
-    x = [leaf.new_zeros(schedule.batch, *leaf.shape[2:]) for leaf in arguments.inputs]
+    x = [leaf.new_zeros(course.batch, *leaf.shape[2:]) for leaf in arguments.inputs]
     with torch.no_grad(), Draws():
         outputs, state = step(x, arguments.initial)
-    check_leaves(outputs, state, arguments.initial, schedule.batch)
-    return [leaf.new_zeros(schedule.total, *leaf.shape) for leaf in outputs]
+    check_leaves(outputs, state, arguments.initial, course.batch)
+    return [leaf.new_zeros(course.steps, *leaf.shape) for leaf in outputs]
 
 
 def _own_start(cell: Any) -> Any:

@@ -67,25 +67,28 @@ class Names(NamedTuple):
     carried: list[str]
 
 
-def arrange(columns: Columns, carried_leaves: str) -> tuple[Loop, Names]:
+def arrange(
+    columns: Columns, carried_leaves: str, absent: frozenset[int] = frozenset()
+) -> tuple[Loop, Names]:
     """The stages of a loop column, and which memory is which node.
 
     Args:
         columns: one direction of a step.
         carried_leaves: the graph's name for what comes from the step before: "state" or "d_state".
+        absent: given values that are zero throughout.
 
     Raises:
         Untraceable: features are moved about in a way that no offsets describe.
     """
-    return _Arrangement(columns, carried_leaves).run()
+    return _Arrangement(columns, carried_leaves, absent).run()
 
 
 class _Arrangement:
     """Expressions are tuples: ("read", memory, offset, spread), ("number", value),
     ("call", operation, expressions), ("product", memory, offset, count, matrix, column)."""
 
-    def __init__(self, columns: Columns, carried_leaves: str) -> None:
-        self.columns, self.graph = columns, columns.graph
+    def __init__(self, columns: Columns, carried_leaves: str, absent: frozenset[int]) -> None:
+        self.columns, self.graph, self.absent = columns, columns.graph, absent
         self.memories: dict[str, Memory] = {}
         self.names = Names({}, {}, {}, {}, [])
         self.pieces: dict[int, Pieces] = {}
@@ -169,7 +172,9 @@ class _Arrangement:
             return self.pieces[number]
         node = self.graph[number]
         width = math.prod(node.shape)
-        if node.op == "number":
+        if number in self.absent:
+            found = [Piece(width, ("number", 0.0))]
+        elif node.op == "number":
             found = [Piece(width, ("number", float(node.attributes[0])))]
         elif node.op == self.leaf:
             memory = self.names.carried[node.attributes[0]]
@@ -439,6 +444,8 @@ class _Arrangement:
 
 
 def _call(op: str, *expressions: tuple) -> tuple:
+    if op == "add" and ("number", 0.0) in expressions:
+        return expressions[expressions[0] == ("number", 0.0)]
     return ("call", op, expressions)
 
 

@@ -4,6 +4,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
+from torch import Tensor
 
 from bptt.compiler.formulas import formula
 from bptt.compiler.graph import Graph
@@ -24,7 +25,7 @@ class Step(NamedTuple):
         once: what it does to weights and constants alone, with names of its own.
         outputs, state, d_inputs, d_before: nodes of the results; None for no gradient.
         d_fixed: per fixed tensor its gradient, summed over rows; None for none.
-        lines: the user's line by node.
+        constants: tensors written in the step's own code, by name.
     """
 
     graph: Graph
@@ -34,6 +35,7 @@ class Step(NamedTuple):
     d_inputs: list[int | None]
     d_before: list[int | None]
     d_fixed: list[int | None]
+    constants: dict[Ref, Tensor]
 
 
 def lower(trace: Trace, batch: int) -> Step:
@@ -69,6 +71,7 @@ class _Dispatch(Lowering):
             [None if name is None else self._row(name) for name in trace.d_inputs],
             [None if name is None else self._row(name) for name in trace.d_before],
             [self._summed(name, index) for index, name in enumerate(trace.d_fixed)],
+            {name: t for name, t in trace.tensors.items() if name.startswith("k")},
         )
 
     def _row(self, name: Ref) -> int:

@@ -36,10 +36,14 @@ class Parallel(NamedTuple):
 
 
 def parallel(
-    graph: Graph, given: Iterable[int], roots: Sequence[int], dtype: torch.dtype
+    graph: Graph,
+    given: Iterable[int],
+    roots: Sequence[int],
+    dtype: torch.dtype,
+    absent: frozenset[int] = frozenset(),
 ) -> Parallel:
-    """What computes `roots` from `given` for all steps at once."""
-    taken = set(given)
+    """What computes `roots` from `given` for all steps at once; `absent` values are zero."""
+    taken = set(given) - absent
     inner, stack = set[int](), [root for root in roots if root not in taken]
     used = {root for root in roots if root in taken}
     while stack:
@@ -52,18 +56,24 @@ def parallel(
                 used.add(operand)
             else:
                 stack.append(operand)
-    return _write(graph, tuple(sorted(used)), sorted(inner), roots, dtype)
+    return _write(graph, tuple(sorted(used)), sorted(inner), roots, dtype, absent)
 
 
 def _write(
-    graph: Graph, given: tuple[int, ...], inner: Sequence[int], roots: Sequence[int], dtype: Any
+    graph: Graph,
+    given: tuple[int, ...],
+    inner: Sequence[int],
+    roots: Sequence[int],
+    dtype: torch.dtype,
+    absent: frozenset[int],
 ) -> Parallel:
     fused = _fused(graph, inner, roots)
     writer = _Writer(graph, dtype, fused)
     lines = [f"({', '.join(f't{n}' for n in given)}{',' * (len(given) == 1)}) = given"] if given else []  # fmt: skip
     for number in inner:
         if number not in fused:
-            lines.append(f"t{number} = {writer.spell(number)}")
+            spelled = writer.zeros(number) if number in absent else writer.spell(number)
+            lines.append(f"t{number} = {spelled}")
     lines.append(f"return [{', '.join(writer.name(root) for root in roots)}]")
     source = "\n    ".join(["def run(given, fixed, steps, rows):", *lines, ""])
     return Parallel(function(source, "run", writer.namespace), given, source)
@@ -113,6 +123,10 @@ class _Writer:
             self.namespace[key] = torch.tensor(float(node.attributes[0]), dtype=self.dtype)
             return key
         return f"t{number}"
+
+    def zeros(self, number: int) -> str:
+        self.namespace["zero"] = torch.zeros((), dtype=self.dtype)
+        return f"zero.expand({', '.join(['rows', *map(str, self.graph[number].shape)])})"
 
     def spell(self, number: int) -> str:
         """A node as an expression of Python."""

@@ -18,6 +18,7 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
+from bptt import edges
 from bptt.compiler.record import Operation, Ref, view_of
 from bptt.draws import Draws
 from bptt.errors import BackendError
@@ -78,6 +79,7 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     versions = [leaf._version for leaf in [*inputs, *state, *fixed]]
     drawn = _other_generators()
     draws.begin(0)
+    since = edges.now()
     with torch.set_grad_enabled(backward), tape, _Watch(), draws.told(tape), draws:
         outputs, after = step(inputs, state)
     check_drawn(drawn, _other_generators())
@@ -85,6 +87,7 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     check_leaves(outputs, after, state, state[0].shape[0])
     if not draws.repeatable:
         raise Untraceable("the step draws numbers that come from no uniform or normal ones")
+    _check_reached([*outputs, *after], [*inputs, *state, *fixed], since)
     forward = len(tape.operations)
     names = [[tape.name(leaf) for leaf in leaves] for leaves in (outputs, after)]
     none: list = [None]
@@ -94,6 +97,17 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     return Trace(
         tape.operations, forward, tape.tensors, tape.lines, *names, *found, draws
     )  # fmt: skip
+
+
+def _check_reached(roots: Leaves, known: Leaves, since: int) -> None:
+    """Every tensor with gradient that the step reaches is known: else its gradient would be lost."""
+    ids = {id(leaf) for leaf in known}
+    for leaf in edges.ends(roots, since).leaves:
+        if id(leaf) not in ids:
+            raise Untraceable(
+                f"the step reaches a tensor of shape {tuple(leaf.shape)} with gradient that bptt "
+                "cannot find in the cell. Make it an attribute of the module, or close over it"
+            )
 
 
 class _Gradients(NamedTuple):

@@ -1,0 +1,138 @@
+"""A step made ready for kernels: its two directions, each in columns, loops as stages."""
+
+import functools
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+import torch
+
+from bptt.compiler import split, verify
+from bptt.compiler.arrange import Names, arrange
+from bptt.compiler.graph import LEAVES
+from bptt.compiler.lower import Step, lower
+from bptt.compiler.parallel import Parallel, once, parallel
+from bptt.compiler.record import Ref
+from bptt.compiler.split import Columns
+from bptt.compiler.stages import Loop
+from bptt.compiler.trace import Trace
+
+
+class Direction(NamedTuple):
+    """Forward or backward, ready to run.
+
+    Attributes:
+        columns: which node is computed when.
+        loop: the loop column as stages.
+        names: what the loop's memories stand for.
+        before, after: what is computed for all steps at once.
+        once: fixed tensors by name, to which it adds what is made of them.
+    """
+
+    columns: Columns
+    loop: Loop
+    names: Names
+    before: Parallel
+    after: Parallel
+    once: Callable[[dict], dict]
+
+
+class Compiled:
+    """A step in columns.
+
+    Args:
+        trace: what the step did.
+        batch: how many rows it did it on.
+        dtype: of its state.
+
+    Raises:
+        Untraceable: no kernel can be made of it.
+    """
+
+    def __init__(self, trace: Trace, batch: int, dtype: torch.dtype) -> None:
+        self.dtype = dtype
+        self.step: Step = lower(trace, batch)
+        self.draws = trace.draws
+        verify.check_graph(self.step.graph)
+        verify.check_numbers(self.step, trace, dtype)
+        step = self.step
+        roots = [n for n in (*step.d_inputs, *step.d_before, *step.d_fixed) if n is not None]
+        self.differentiable = bool(roots)
+        self.kept = tuple(split.to_keep(step, roots)) if roots else ()
+        states = {n for n, node in enumerate(step.graph.nodes) if node.op == "state"}
+        self.states = {step.graph[n].attributes[0]: n for n in states}
+
+    @functools.cached_property
+    def plain(self) -> Direction:
+        """Forward, where no gradient is wanted."""
+        return self._forward(())
+
+    @functools.cached_property
+    def forward(self) -> Direction:
+        """Forward, keeping what the way back needs."""
+        return self._forward((*self.kept, *self.step.state))
+
+    def _forward(self, needed: tuple[int, ...]) -> Direction:
+        columns = split.forward(self.step, needed)
+        if self._reads_states(columns):
+            columns = split.forward(self.step, (*needed, *self.step.state))
+        return self._direction(columns, "state", frozenset())
+
+    def _reads_states(self, columns: Columns) -> bool:
+        """Whether what comes after the loop takes the states before each step."""
+        given = parallel(columns.graph, (*columns.given, *columns.kept), columns.after, self.dtype)
+        return bool(set(given.given) & set(self.states.values()))
+
+    @functools.cache  # noqa: B019  as long-lived as the plan that holds it
+    def backward(self, absent: frozenset[int]) -> Direction:
+        """Backward, where the outputs `absent` were not used."""
+        graph = self.step.graph
+        leaves = [n for n, node in enumerate(graph.nodes) if node.op in LEAVES]
+        stored = [n for n in leaves if graph[n].op in ("input", "state", "draw")]
+        stored += [*self.kept, *self.step.state, *self.forward.columns.before]
+        columns = split.backward(
+            self.step, list(dict.fromkeys(stored)), self.step.d_inputs, self.step.d_fixed
+        )
+        missing = {
+            n for n in leaves
+            if graph[n].op == "d_output" and graph[n].attributes[0] in absent
+        }  # fmt: skip
+        return self._direction(columns, "d_state", frozenset(missing))
+
+    def _direction(self, columns: Columns, carried: str, absent: frozenset[int]) -> Direction:
+        verify.check_columns(columns)
+        graph = columns.graph
+        loop, names = arrange(columns, carried, absent)
+        before = parallel(graph, columns.given, columns.before, self.dtype, absent)
+        given = (*columns.given, *columns.before, *columns.kept)
+        after = parallel(graph, given, columns.after, self.dtype, absent)
+        wanted = {Ref(node.attributes[0]) for node in graph.nodes if node.op in ("fixed", "sequence")}
+        used = self._used(columns)
+        needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
+        assert set(needed) <= wanted
+        return Direction(columns, loop, names, before, after, once(self.step.once, needed))
+
+    def _used(self, columns: Columns) -> list[int]:
+        """All that a direction computes or takes."""
+        roots = [*columns.before, *columns.loop, *columns.after]
+        roots += [n for n in columns.carried if n is not None]
+        return sorted(_upward(columns, roots))
+
+
+def _upward(columns: Columns, roots: list[int]) -> set[int]:
+    found, given, stack = set[int](), set(columns.given), list(roots)
+    while stack:
+        number = stack.pop()
+        if number not in found:
+            found.add(number)
+            if number not in given:
+                stack.extend(columns.graph[number].operands)
+    return found
+
+
+def listing(direction: Direction) -> dict[str, Any]:
+    """The columns in readable form: what `plan` prints."""
+    return {
+        "before": direction.before.source,
+        "loop": direction.loop,
+        "after": direction.after.source,
+    }

@@ -1,0 +1,120 @@
+"""Which cells have been compiled: found again by what their steps depend on."""
+
+import warnings
+from collections import OrderedDict
+from threading import Lock
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptt.compiler.compiled import Compiled
+from bptt.compiler.fingerprint import Fingerprint, fingerprint
+from bptt.compiler.trace import Untraceable, trace
+from bptt.errors import BackendError, BackendWarning
+from bptt.replica import Replica
+from bptt.step import Arguments, Leaves, Protocol, Step
+
+MOST = 256  # plans that are held; a plan is a few kilobytes of Python
+
+
+class Entry(NamedTuple):
+    """What is known of one step.
+
+    Attributes:
+        compiled: the step in columns; None where no kernel can be made of it.
+        protocol: how the cell's result is read.
+        refusal: why there is no kernel, and what to write instead.
+    """
+
+    compiled: Compiled | None
+    protocol: Protocol | None
+    refusal: str
+
+
+_ENTRIES: OrderedDict[tuple, Entry] = OrderedDict()
+_LOCK = Lock()
+
+
+def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
+    """The plan of a step, made anew if there is none for the cell as it is."""
+    made = fingerprint(step.cell)
+    inputs, initial, _ = arguments
+    grad = torch.is_grad_enabled() and any(
+        tensor.requires_grad for part in (*arguments, made.tensors) for tensor in part
+    )
+    key = (
+        made.key,
+        step.inputs.layout,
+        step.state.layout,
+        tuple((leaf.shape[1:], leaf.dtype, grad and leaf.requires_grad) for leaf in inputs),
+        tuple((leaf.shape, leaf.dtype) for leaf in initial),
+        grad,
+    )
+    entry = _ENTRIES.get(key)
+    if entry is None:
+        entry = _make(step, inputs, initial, made, grad)
+        with _LOCK:
+            _ENTRIES[key] = entry
+            while len(_ENTRIES) > MOST:
+                _ENTRIES.popitem(last=False)
+    return entry, made
+
+
+def warn(entry: Entry) -> None:
+    """Say once for each reason that the reference backend runs in place of a kernel."""
+    if entry.refusal not in _WARNED:
+        _WARNED.add(entry.refusal)
+        warnings.warn(
+            f"{entry.refusal}. The reference backend runs this cell, step by step",
+            BackendWarning,
+            stacklevel=5,
+        )
+
+
+_WARNED: set[str] = set()
+
+
+def _make(
+    step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool
+) -> Entry:
+    try:
+        return _compile(step, inputs, initial, made, grad)
+    except BackendError as error:
+        return Entry(None, None, str(error))
+
+
+def _compile(
+    step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool
+) -> Entry:
+    if made.opaque is not None:
+        raise Untraceable(
+            f"the cell holds {made.opaque}, so bptt cannot tell when the cell has changed"
+        )
+    dtype = _dtype(initial)
+    replica = Replica(step.cell)
+    fixed = replica.stand_ins(made.tensors)
+    bound = Step(replica.cell, step.inputs, step.state)
+    batch = initial[0].shape[0]
+    x = [_sample(leaf[0], grad and leaf.requires_grad) for leaf in inputs]
+    s = [_sample(leaf, grad and leaf.is_floating_point()) for leaf in initial]
+    traced = trace(bound, x, s, fixed, grad)
+    replica.check_unchanged()
+    return Entry(Compiled(traced, max(batch, 2), dtype), bound.protocol, "")
+
+
+def _dtype(initial: Leaves) -> torch.dtype:
+    floating = {leaf.dtype for leaf in initial if leaf.is_floating_point()}
+    if len(floating) != 1 or not floating <= {torch.float32, torch.float64}:
+        shown = ", ".join(sorted(str(leaf.dtype).removeprefix("torch.") for leaf in initial))
+        raise Untraceable(
+            f"kernels compute in float32 or float64, one of them throughout; the state is {shown}"
+        )
+    return floating.pop()
+
+
+def _sample(leaf: Tensor, grad: bool) -> Tensor:
+    """Rows to trace with: never one alone, which could not be told from an axis of one."""
+    leaf = leaf.detach()
+    rows = torch.cat([leaf, leaf]) if leaf.shape[0] == 1 else leaf.clone()
+    return rows.contiguous().requires_grad_(grad)
