@@ -16,11 +16,17 @@ from urllib.parse import unquote
 import jinja2
 import pytest
 import vl_convert
+from rich.console import Console
 
+from bptt.cli.outcome import comparison
 from bptt.errors import RunError
 from bptt.report import write_report
+from bptt.report.figures import figure
 from bptt.report.forecasts import forecast_plots
+from bptt.report.read import read_run
 from bptt.report.template import fill
+from bptt.report.verdict import judge
+from bptt.tasks import Evaluation
 
 CONFIG = """\
 format = 1
@@ -149,6 +155,17 @@ def write_evaluation(folder: Path, measured: dict[str, Any]) -> None:
     }
     content = {"summary": summary, "validation": measured, "test": measured}
     (folder / "evaluation.json").write_text(json.dumps(content))
+
+
+def several_targets() -> dict[str, Any]:
+    """A forecast of two targets, one of which the network forecasts worse than a naive rule."""
+    scores = {"network": (0.5, 2.0, 9.0), "last value": (0.8, 3.0, 7.0)}
+    figures = {
+        name: {"mase": mase, "mae[wind_speed]": wind, "mae[solar irradiance]": sun}
+        for name, (mase, wind, sun) in scores.items()
+    }
+    own = figures.pop("network")
+    return forecast() | {"headline": "mase", "metrics": own, "baselines": figures}
 
 
 def write_metrics(
@@ -294,7 +311,7 @@ def test_every_line_is_drawn(tmp_path: Path) -> None:
         (0.9, 0.5, False, "The network learnt", 1),
         (0.4, 0.5, False, "The network did not beat a naive rule", 1),
         (math.nan, 0.5, False, "The training broke down", 1),
-        (0.9, None, False, "There is nothing to compare with", 1),
+        (0.9, None, False, "There is nothing to compare with", 0),
     ],
 )
 def test_answer_comes_first(
@@ -314,6 +331,48 @@ def test_answer_comes_first(
     assert next(data for tag, data in page.texts if tag == "h2") == answer
     marked = [a for tag, a in page.elements if tag == "td" and a.get("class") == "best"]
     assert len(marked) == 2 * best  # on the test part and on the validation part
+
+
+@pytest.mark.parametrize(
+    ("chance", "mark", "says"),
+    [
+        (0.25, "fair", r"perhaps by chance.* in 25 of 100 cases \(sign-flip test\)"),
+        (0.05, "good", "learnt.* in 5 of 100 cases"),
+        (0.0004, "good", "in fewer than 1 of 1,000 cases"),
+        (math.nan, "good", "That is 38 % lower.$"),
+    ],
+)
+def test_a_lead_that_may_be_chance_is_said_to_be(
+    tmp_path: Path, chance: float, mark: str, says: str
+) -> None:
+    verdict = judge(read_run(make_run(tmp_path / "run", forecast() | {"chance": chance})))
+    assert verdict.mark == mark
+    assert re.search(says, f"{verdict.answer}. {verdict.sentence}")
+
+
+def test_several_targets_have_rows_of_their_own(tmp_path: Path) -> None:
+    page = report(make_run(tmp_path / "run", several_targets()))
+    assert page.attributes("class").count("target") == 2
+    assert page.attributes("class").count("decides") == 1
+    best = [a.get("class") == "best" for tag, a in page.elements if tag == "td"][:8]
+    assert best == [True, False, True, False, False, True, True, False]
+    assert "Mean absolute scaled error: the error in units of" in page.words
+    assert "seasonal naive (11)" not in page.words.partition("Forecasts and truth")[0]
+
+
+@pytest.mark.parametrize("measured", [several_targets(), forecast(), classify(), text()])
+def test_the_table_on_the_screen_is_whole_in_80_columns(measured: dict[str, Any]) -> None:
+    screen = Console(width=80, file=io.StringIO())
+    screen.print(comparison(Evaluation(part="test", **measured), "new.csv"))
+    lines = screen.file.getvalue().splitlines()
+    assert "…" not in screen.file.getvalue()
+    for name in ("new.csv", "the network", *measured["baselines"]):
+        assert name in "".join(lines[:2])
+    figures = [measured["metrics"], *measured["baselines"].values()]
+    for name in measured["metrics"]:
+        row = [line for line in lines if all(figure(f[name]) in line.split() for f in figures)]
+        assert len(row) == 1
+    assert len(lines) == 2 + len(measured["metrics"]) + 2 * (measured["headline"] == "mase")
 
 
 @pytest.mark.parametrize(
@@ -411,6 +470,55 @@ def test_a_broken_file_is_named(
         write_report(folder)
     assert str(folder / name) in str(error.value)
     assert not (folder / "report.html").exists()
+
+
+@pytest.mark.parametrize(
+    ("measured", "change", "says"),
+    [
+        (forecast(), {"details": 3}, r"test.details: expected a table of names, found '3'"),
+        (forecast(), {"details": {"series": [{"name": "a"}]}}, r"series\[0\]: expected target"),
+        (forecast(), {"details": {"horizon": {}}}, "test.details.horizon: expected a list"),
+        (forecast(), {"metrics": {"mae": "low"}}, "test.metrics.mae: expected a number or nothing"),
+        (forecast(), {"baselines": [1]}, "test.baselines: expected a table of names"),
+        (forecast(), {"chance": "small"}, "test.chance: expected a number or nothing"),
+        (forecast(), {"headline": "bias"}, "expected bias, which it lacks"),
+        (classify(), {"details": {"labels": ["a"], "confusion": [[1, 2]]}}, "of 1 labels by 1"),
+        (classify(), {"details": {"labels": ["a"]}}, "of 1 labels by 1"),
+        (text(), {"details": {"samples": ["And"]}}, r"samples\[0\]: expected a table of names"),
+    ],
+)  # fmt: skip
+def test_a_broken_evaluation_is_named(
+    tmp_path: Path, measured: dict[str, Any], change: dict[str, Any], says: str
+) -> None:
+    folder = make_run(tmp_path / "run")
+    write_evaluation(folder, measured | change)
+    with pytest.raises(RunError, match=says.replace("test.", "validation.")) as error:
+        write_report(folder)
+    assert str(folder / "evaluation.json") in str(error.value)
+
+
+def test_curves_of_unlike_length_are_named(tmp_path: Path) -> None:
+    measured = forecast()
+    measured["details"]["series"][0]["truth"].pop()
+    with pytest.raises(RunError, match="of 'sunspots' in one length"):
+        write_report(make_run(tmp_path / "run", measured))
+
+
+def test_facts_have_their_units(tmp_path: Path) -> None:
+    folder = make_run(tmp_path / "run")
+    config = (folder / "config.toml").read_text()
+    (folder / "config.toml").write_text(config + "checkpoint_every = 30.0\n")
+    shape = {"numeric": 2, "categories": [7], "outputs": 6, "read": "every step"}
+    (folder / "model.json").write_text(json.dumps({"parameters": 9169, "shape": shape}))
+    words = report(folder).words
+    for fact in (
+        "checkpoint every 30 s",
+        "clip norms above 1",
+        "patience 5 epochs without a lower validation loss",
+        "inputs 2 numbers, one of 7 codes",
+        "outputs 6, at every step",
+    ):
+        assert fact in words
 
 
 def test_a_broken_line_of_metrics_is_named(tmp_path: Path) -> None:

@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from bptt.errors import ArgumentError, DataError
+from bptt.errors import ArgumentError, DataError, DataWarning
 from bptt.tasks import (
     Batch,
     DataOptions,
@@ -26,6 +26,7 @@ from bptt.tasks import (
     windows,
 )
 from bptt.tasks.baselines import CharacterCounts
+from bptt.tasks.chance import in_blocks, sign_flip_test
 from bptt.tasks.classify import Classify
 from bptt.tasks.forecast import Forecast
 from bptt.tasks.seasons import following, season_of
@@ -153,8 +154,11 @@ def test_a_network_that_learnt_nothing_is_the_last_value_rule(tmp_path, part):
     task = Forecast.open(two_series(tmp_path / "a.csv"), SHOPS)
     verdict = task.evaluate(zeros(task), part, 16)
     assert verdict.metrics == pytest.approx(verdict.baselines["last value"])
+    # what has a unit is not averaged over targets
+    assert list(verdict.metrics) == ["mase"] + [
+        f"{figure}[{name}]" for name in ("sold", "price") for figure in ("mae", "rmse", "mase")
+    ]
     assert verdict.headline == "mase"
-    assert {"mae[sold]", "rmse[price]", "mase[sold]"} <= set(verdict.metrics)
 
 
 @settings(max_examples=30, deadline=None)
@@ -212,6 +216,42 @@ def test_figures_and_baselines_by_hand(tmp_path):
     assert [row["baseline_mae"] for row in verdict.details["horizon"]] == [0, 0]
 
 
+def test_a_lead_over_the_naive_rule_is_weighed_against_chance(tmp_path):
+    values = np.arange(40.0) + np.tile([0.0, 0.5], 20)
+    task = Forecast.open(write(tmp_path / "a.csv", y=values), DataOptions(horizon=2, window=6))
+
+    def oracle(batch, state):
+        return batch.targets.flatten(2).nan_to_num(7.0), state
+
+    found = [task.evaluate(forward, "test", 8) for forward in (oracle, zeros(task))]
+    # seven forecasts from seven origins, the last of a single step: four blocks of two rows
+    assert [verdict.chance for verdict in found] == [1 / 2**4, 1.0]
+    assert sign_flip_test(np.array([1.0, 1.0, -1.0])) == 0.5
+    assert sign_flip_test(np.array([])) == 1.0
+    assert math.isnan(sign_flip_test(np.array([1.0, np.nan])))
+    rng = np.random.default_rng(0)
+    for gains in rng.normal(0.2, 1.0, (5, 12)):  # exact, beside the normal approximation of more
+        assert sign_flip_test(gains) == pytest.approx(
+            sign_flip_test(np.concatenate([gains, [1e-9]])), abs=0.03
+        )
+    assert in_blocks(np.ones(7), 2, np.array([0, 0, 0, 1, 1, 1, 1])).tolist() == [2, 1, 2, 2]
+
+
+@pytest.mark.filterwarnings("error")
+def test_a_network_that_gives_nan_is_measured_as_such(tmp_path):
+    task = Forecast.open(two_series(tmp_path / "a.csv"), SHOPS)
+
+    def broken(batch, state):
+        return zeros(task)(batch, state)[0] * math.nan, state
+
+    verdict = task.evaluate(broken, "test", 16)
+    assert verdict.chance is not None
+    assert math.isnan(verdict.metrics["mase"])
+    assert math.isnan(verdict.chance)
+    assert all(math.isnan(row["mae"]) for row in verdict.details["horizon"])
+    assert not any(math.isnan(row["baseline_mae"]) for row in verdict.details["horizon"])
+
+
 def test_the_order_of_windows_is_a_function_of_seed_and_epoch(tmp_path):
     task = Forecast.open(two_series(tmp_path / "a.csv"), SHOPS)
 
@@ -253,13 +293,25 @@ def test_a_restored_forecast_predicts_new_series_and_words(tmp_path):
     assert ahead.columns == ["shop", "day", "lead", "sold", "price"]
     assert ahead["day"].to_list() == [120, 121, 122] * 2
     new = two_series(tmp_path / "b.csv", rows=40, sky=["green"] * 80, shop=["a"] * 40 + ["z"] * 40)
-    assert restored.predict(network, new)["shop"].to_list() == ["a"] * 3 + ["z"] * 3
-    loaded = restored.load(new)
+    with pytest.warns(DataWarning, match="'sky' has 'green', which .*: 80 of 80 rows are read as"):
+        assert restored.predict(network, new)["shop"].to_list() == ["a"] * 3 + ["z"] * 3
+    with pytest.warns(DataWarning):
+        loaded = restored.load(new)
     assert loaded.data.rows.categorical.unique().tolist() == [0]
     verdict = loaded.evaluate(zeros(loaded), "test", 16)
     assert verdict.metrics == pytest.approx(verdict.baselines["last value"])
     with pytest.raises(DataError, match="restored without data"):
         restored.summary()
+
+
+def test_a_horizon_longer_than_what_it_is_measured_on_is_said(tmp_path):
+    path = write(tmp_path / "a.csv", y=wave(200))
+    task = open_task(path, options=DataOptions(horizon=31, window=20))
+    assert "horizon of 31 rows is longer than the 30 rows to measure" in task.summary()["note"]
+    assert open_task(path, options=DataOptions(horizon=30, window=20)).summary()["note"] is None
+    path = write(tmp_path / "b.csv", y=wave(25))
+    with pytest.warns(DataWarning, match=r"b\.csv: a horizon of 31 rows is longer than the 5 rows"):
+        task.load(path)
 
 
 @pytest.mark.parametrize(
@@ -378,6 +430,7 @@ def test_a_restored_classifier_needs_no_labels_to_predict(tmp_path):
     verdict = restored.load(path).evaluate(zeros(task), "test", 4)
     assert verdict.details == {"labels": ["a", "b"], "confusion": [[10, 0], [20, 0]]}
     assert verdict.metrics["accuracy"] == pytest.approx(1 / 3)
+    assert verdict.chance == pytest.approx(1.0, abs=0.1)
     assert verdict.baselines["majority class"]["accuracy"] == pytest.approx(2 / 3)
     pl.read_csv(path).drop("kind").write_csv(tmp_path / "new.csv")
     answer = restored.predict(zeros(task), tmp_path / "new.csv")
@@ -410,7 +463,7 @@ def test_text_figures_by_hand(tmp_path):
     path = tmp_path / "a.txt"
     path.write_text("ab" * 100 + "é")
     task = Text.open(path, DataOptions(window=8))
-    assert task.vocabulary.characters == "ab"  # é is in the test part alone
+    assert task.learnt.vocabulary.characters == "ab"  # é is in the test part alone
     verdict = task.evaluate(zeros(task), "test", 4)
     assert verdict.metrics["bits_per_character"] == pytest.approx(math.log2(3))
     assert verdict.metrics["perplexity"] == pytest.approx(3)
@@ -441,7 +494,7 @@ def test_what_cannot_be_written_is_not_drawn():
     scores[..., 0], scores[..., 5] = 100.0, 50.0  # unknown first, then the fifth character
     for temperature in (0.0, 1.0):
         written = task.generate(lambda batch, state: (scores, state), "a", 8, temperature)
-        assert written == task.vocabulary.characters[4] * 8
+        assert written == task.learnt.vocabulary.characters[4] * 8
 
 
 def test_generation_follows_seed_and_temperature(tmp_path):
@@ -457,7 +510,8 @@ def test_generation_follows_seed_and_temperature(tmp_path):
     assert one != task.generate(network, "And God", 30, 1.0, seed=2)
     greedy = [task.generate(network, "And God", 30, 0.0, seed=seed) for seed in (1, 2)]
     assert greedy[0] == greedy[1]
-    assert len(task.generate(network, "日本", 5)) == 5  # characters that training never saw
+    with pytest.warns(DataWarning, match="prompt has '日', '本', .*: 2 of 3 characters"):
+        assert len(task.generate(network, "日本 ", 5)) == 5
     with pytest.raises(ArgumentError, match="at least one character"):
         task.generate(network, "", 5)
 
@@ -529,6 +583,7 @@ def test_a_fingerprint_tells_changed_data(tmp_path):
 NUMBERS = {"t": [str(i) for i in range(100)], "y": [f"{v:.3f}" for v in wave(100)]}
 Y = DataOptions(target=("y",), time="t")
 TWO = ["a"] * 85 + ["b"] * 15
+DAYS = [f"2020-{i // 28 + 1:02}-{i % 28 + 1:02}" for i in range(100)]
 
 
 def spoilt(column: str, row: int, cell: str) -> dict[str, list[str]]:
@@ -541,18 +596,21 @@ def spoilt(column: str, row: int, cell: str) -> dict[str, list[str]]:
 @pytest.mark.parametrize(
     ("columns", "options", "message"),
     [
-        (NUMBERS, {"target": ("yy",)}, r"no column 'yy' \(--target\). Did you mean 'y'"),
+        (NUMBERS, {"target": ("Y",)}, r"no column 'Y' \(--target\). Did you mean 'y'"),
+        (NUMBERS, {"target": ("sold",)}, r"no column 'sold' \(--target\). It has 't', 'y'"),
         (NUMBERS, {"target": ("t",)}, "'t' cannot be --target and --time"),
         (NUMBERS, {"window": 90}, "there are 70; a window of 90 .* take --window 69 or less"),
         (NUMBERS, {"horizon": 80}, "smaller --horizon"),
         (NUMBERS, {"label": "t"}, "--target means nothing to a classify task"),
         ({k: v[:8] for k, v in NUMBERS.items()}, {}, "too few rows.* there are 5; .*need 9"),
         ({k: [] for k in NUMBERS}, {}, "a header but no rows"),
-        (spoilt("y", 7, "abc"), {}, "target 'y' must hold numbers; row 7 holds 'abc'"),
+        (spoilt("y", 7, "abc"), {}, "target 'y' must hold numbers, .*; row 7 holds 'abc'"),
         (spoilt("y", 7, ""), {}, "column 'y' has no value in row 7.*--missing fill"),
         (spoilt("y", 7, "NA"), {}, "column 'y' has no value in row 7"),
         (spoilt("y", 7, "nan"), {}, "column 'y' has no value in row 7"),
         (spoilt("y", 7, "inf"), {}, "column 'y' has inf in row 7"),
+        (spoilt("t", 7, "x"), {}, "--time 't' holds numbers, but row 7 holds 'x'"),
+        ({**NUMBERS, "w": ["rain"] * 100}, {"target": ("w",)}, "none, but 'rain' .*: 'y'. "),
         (spoilt("t", 7, ""), {}, "column 't' has no value in row 7"),
         (spoilt("t", 7, "5"), {}, "row 7 has 5 again.*duplicate"),
         (spoilt("t", 7, "99"), {}, "row 8 has 7 after 99. Sort the file"),
@@ -568,6 +626,24 @@ def test_a_table_that_cannot_be_forecast_says_why(tmp_path, columns, options, me
     options = DataOptions(**options).over(Y)
     with pytest.raises(DataError, match=message):
         open_task(path, options=options)
+
+
+OTHER_DATES = ["31.12.2020 17:00"] * 100
+
+
+@pytest.mark.parametrize(
+    ("dates", "named", "unnamed"),
+    [
+        ([*DAYS[:6], "2020-02-30", *DAYS[7:]], "row 7 holds '2020-02-30'. Mend", "but row 7 holds"),
+        ([*DAYS[:6], "2020-1-7", *DAYS[7:]], "'d' holds dates, but row 7 holds", "but row 7 holds"),
+        (OTHER_DATES, "dates such as 2024-01-31", "looks like dates .* Write it as 2024-01-31"),
+    ],
+)
+def test_cells_that_are_no_dates_are_named_and_no_others(tmp_path, dates, named, unnamed):
+    path = write(tmp_path / "a.csv", d=dates, y=NUMBERS["y"])
+    for time, message in (("d", named), (None, unnamed)):
+        with pytest.raises(DataError, match=message):
+            open_task(path, options=DataOptions(target=("y",), time=time))
 
 
 def test_the_target_is_asked_for_only_where_there_is_a_choice(tmp_path):
@@ -645,6 +721,7 @@ def test_a_broken_archive_names_the_line(tmp_path, lines, header, message):
         ("a.csv", b"t,y\n1,\xff\n", None, "not UTF-8: byte 6 .* line 2"),
         ("a.csv", b"t,y\n1,2\n3,4,5\n", None, "line 3 has 3 fields, the header has 2"),
         ("a.csv", b"t;y\n1;2\n", None, "separated by ';'"),
+        ("a.csv", b"t,y,y\n1,2,3\n", None, "columns 2 and 3 of the header are both called 'y'"),
         ("a.parquet", b"not parquet at all", None, "not a readable Parquet file"),
         ("a.xlsx", b"PK", None, "got .xlsx. To read any file as a text, add --task text"),
         ("a.ts", b"@data", "forecast", "a forecast task reads .csv"),
@@ -665,6 +742,16 @@ def test_what_is_neither_file_nor_data_set(tmp_path):
         open_task(tmp_path)
     with pytest.raises(DataError, match="Did you mean 'sunspots'"):
         open_task("sunspot")
+    (tmp_path / "weather.csv").write_text("y")
+    for name, hint in (
+        ("weathr.csv", "weather.csv'"),
+        ("weather", "weather.csv'"),
+        ("xyz.csv", ""),
+    ):
+        with pytest.raises(DataError) as error:
+            open_task(tmp_path / name)
+        assert str(error.value).count("Did you mean") == bool(hint)
+        assert hint in str(error.value)
     with pytest.raises(DataError, match="sunspots is for --task forecast"):
         open_task("sunspots", "text")
 

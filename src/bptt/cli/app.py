@@ -1,9 +1,12 @@
 """The command `bptt`: finds the verb, runs it, and turns what goes wrong into one message."""
 
 import os
+import signal
 import sys
+import warnings
 from collections.abc import Sequence
-from typing import NoReturn
+from types import FrameType
+from typing import Any, NoReturn
 
 from bptt import errors
 
@@ -11,6 +14,7 @@ USER_MISTAKES = tuple(
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 FAILED, MISTAKEN, INTERRUPTED = 1, 2, 130
+SHOW_CURSOR = "\x1b[?25h"  # what a spinner or a bar on the screen had hidden
 
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
@@ -19,6 +23,7 @@ def main(tokens: Sequence[str] | None = None) -> NoReturn:
     Args:
         tokens: the words after `bptt`; None: those of the command line.
     """
+    signal.signal(signal.SIGINT, _interrupt)
     sys.exit(_run(tokens))
 
 
@@ -26,6 +31,7 @@ def _run(tokens: Sequence[str] | None) -> int:
     try:
         from bptt.cli.verbs import app
 
+        warnings.showwarning = _show_warning
         return app(tokens, result_action="return_int_as_exit_code_else_zero")
     except USER_MISTAKES as error:
         _complain(str(error))
@@ -36,7 +42,7 @@ def _run(tokens: Sequence[str] | None) -> int:
         _complain(f"the command needs the package {error.name}: pip install 'bptt[train]'")
         return MISTAKEN
     except KeyboardInterrupt:
-        _complain("stopped.")
+        _say_stopped()
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it flushes at exit.
@@ -44,8 +50,41 @@ def _run(tokens: Sequence[str] | None) -> int:
         return FAILED
 
 
+def _interrupt(_number: int, frame: FrameType | None) -> None:
+    """Ctrl-C: a KeyboardInterrupt, but in the middle of an import the end at once.
+
+    The command's first seconds are imports. Some libraries swallow an exception there and fail
+    later, in other words.
+    """
+    while frame is not None:
+        if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
+            if sys.stdout.isatty():
+                sys.stdout.write(f"\r{SHOW_CURSOR}")
+                sys.stdout.flush()
+            _say_stopped()
+            os._exit(INTERRUPTED)
+        frame = frame.f_back
+    raise KeyboardInterrupt
+
+
+def _say_stopped() -> None:
+    """Once, however many processes a Ctrl-C reaches."""
+    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
+        _complain("stopped.")
+
+
 def _complain(message: str) -> None:
     print(f"bptt: {message}", file=sys.stderr)
+
+
+def _show_warning(
+    message: Warning | str, category: type[Warning], *place: Any, **more: Any
+) -> None:
+    """A note on the user's data as one message; any other warning with its place, as ever."""
+    if issubclass(category, errors.DataWarning):
+        _complain(f"note: {message}")
+    else:
+        sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
 
 
 def _is_extra(error: ModuleNotFoundError) -> bool:

@@ -1,26 +1,36 @@
 """What the user is told before training, when it stops, and at its end."""
 
 import shlex
+import textwrap
+from dataclasses import asdict
+from itertools import zip_longest
 from typing import Any
 
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bptt.report.figures import count, figure, metric
+from bptt.report.figures import count, figure, metric, shortened, visible
 from bptt.report.read import read_run
-from bptt.report.verdict import judge
+from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation
 from bptt.train.job import Job
 from bptt.train.run import Run
 from bptt.version import __version__
+
+LEFT_TO_REPORT = {"normalisation"}
+LONGEST, MOST_ROWS = 300, 25  # of a fact in characters, of the table of figures
 
 
 def show_job(console: Console, job: Job) -> None:
     """What is about to be trained, on what, and where it goes."""
     options, position = job.config.network, job.state.position
     parameters = sum(p.numel() for p in job.network.parameters())
-    summary = {name: _plain(fact) for name, fact in job.task.summary().items() if fact is not None}
+    summary = {
+        name: _plain(fact)
+        for name, fact in job.task.summary().items()
+        if fact is not None and name not in LEFT_TO_REPORT
+    }
     facts = {
         **{name.replace("_", " "): fact for name, fact in summary.items()},
         "network": f"{options.cell}, {count(options.layers, 'layer')} of "
@@ -36,11 +46,12 @@ def show_job(console: Console, job: Job) -> None:
 
 
 def show_facts(console: Console, facts: dict[str, str]) -> None:
-    """Names and facts, one a line."""
-    width = max(map(len, facts))
+    """Names and facts, one a line, or several lines below each other where a fact is long."""
+    width = max(map(len, facts)) + 4
     for name, fact in facts.items():
-        line = Text.assemble((f"  {name:<{width}}  ", "dim"), fact)
-        console.print(line, no_wrap=True, overflow="ellipsis")
+        lines = textwrap.wrap(shortened(fact, LONGEST), console.width - width) or [""]
+        for head, line in zip_longest([f"  {name}"], lines, fillvalue=""):
+            console.print(Text.assemble((head.ljust(width), "dim"), line), soft_wrap=True)
     console.print()
 
 
@@ -65,15 +76,22 @@ def show_outcome(console: Console, job: Job, run: Run) -> None:
     console.print(f"  next    {shlex.join(_next_command(job, run))}", soft_wrap=True)
 
 
-def comparison(evaluation: Evaluation) -> Table:
-    """The network's figures and each naive rule's, on one part of the data."""
-    table = Table(title_justify="left", box=None, pad_edge=False, title=f"{evaluation.part} part")
-    table.add_column("")
-    for name in evaluation.metrics:
-        table.add_column(metric(name), justify="right")
-    table.add_row("the network", *map(figure, evaluation.metrics.values()), style="bold")
-    for rule, figures in evaluation.baselines.items():
-        table.add_row(rule, *(figure(figures.get(name)) for name in evaluation.metrics))
+def comparison(evaluation: Evaluation, title: str = "test part") -> Table:
+    """The network's figures and each naive rule's: a row a metric, what decides in bold."""
+    table = Table(title_justify="left", box=None, pad_edge=False, title=title)
+    table.add_column("", overflow="fold")
+    for name in ("the network", *evaluation.baselines):
+        table.add_column(name, justify="right", overflow="fold")
+    rows, above = compare(asdict(evaluation)), ""
+    for row in rows[:MOST_ROWS]:
+        if row.target != above:
+            table.add_row(row.target)
+        name = "  " * bool(row.target) + metric(row.kind)
+        cells = (figure(value) for value, _ in row.cells)
+        table.add_row(name, *cells, style="bold" if row.decides else "")
+        above = row.target
+    if len(rows) > MOST_ROWS:
+        table.add_row(f"and {count(len(rows) - MOST_ROWS, 'more row')} in the report", style="dim")
     return table
 
 
@@ -93,4 +111,4 @@ def _plain(fact: Any) -> str:
         return figure(fact)
     if type(fact) is int:
         return f"{fact:,}"
-    return "".join(c if c.isprintable() else repr(c)[1:-1] for c in str(fact))
+    return visible(fact)

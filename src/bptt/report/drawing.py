@@ -61,7 +61,7 @@ def _layers(plot: Plot) -> list[alt.Chart]:
     base = alt.Chart().encode(x=_x(plot.axis))
     band = [_band(plot, base)] if any("low" in row for row in plot.rows) else []
     level = _level(plot, *plot.level) if plot.level else []
-    moment = _moment(*plot.moment) if plot.moment else []
+    moment = _moment(plot, *plot.moment) if plot.moment else []
     lines = [_line(plot, base, line) for line in plot.lines]
     return [*band, *lines, *level, *moment, *_pointer(plot.axis, base)]
 
@@ -74,7 +74,8 @@ def _x(axis: Axis, name: str = "x") -> alt.X:
         tickCount=ticks,
         labelOverlap=True,
         format=CLOCK if axis.kind == "temporal" else axis.format or alt.Undefined,
-        tickMinStep=1 if axis.format else alt.Undefined,
+        # Vega's ticks of a short range lie between whole numbers too, whatever the least step.
+        labelExpr="datum.value % 1 ? '' : datum.label" if axis.format else alt.Undefined,
     )
     return alt.X(name, type=axis.kind, scale=scale, axis=look)
 
@@ -118,9 +119,11 @@ def _level(plot: Plot, value: float, name: str) -> list[alt.Chart]:
     return [base.mark_rule(color="var(--rule)", strokeDash=[5, 4]), text]
 
 
-def _moment(x: float, name: str) -> list[alt.Chart]:
+def _moment(plot: Plot, x: float, name: str) -> list[alt.Chart]:
     base = alt.Chart(alt.Data(values=[{"x": x, "name": name}])).encode(x="x:Q")
-    text = base.mark_text(align="right", dx=-5, baseline="top", **TEXT)
+    early = 2 * x < plot.rows[0]["x"] + plot.rows[-1]["x"]
+    align, shift = ("left", 5) if early else ("right", -5)
+    text = base.mark_text(baseline="top", align=align, dx=shift, **TEXT)
     return [
         base.mark_rule(color="var(--soft)", strokeDash=[2, 3]),
         text.encode(y=alt.value(0), text="name:N"),

@@ -1,6 +1,7 @@
 """Numbers, times and names as a reader wants to see them."""
 
 import math
+from collections.abc import Iterable
 
 METRICS = {
     "mae": "mean absolute error",
@@ -8,6 +9,33 @@ METRICS = {
     "mase": "mean absolute scaled error",
     "macro_f1": "macro F1",
 }
+
+# What is not plain from the name, of metrics and of naive rules.
+MEANINGS = {
+    "mase": "Mean absolute scaled error: the error in units of the mean absolute change from one "
+    "row to the next in training.",
+    "macro_f1": "Macro F1: the mean over all labels of F1, the harmonic mean of recall and "
+    "precision.",
+    "bits_per_character": "Bits per character: the mean of minus log2 of the probability that was "
+    "given to what came.",
+    "perplexity": "Perplexity: among so many equally likely characters it would be as hard to "
+    "guess.",
+    "last value": "Last value: everything stays as it is.",
+    "seasonal naive": "Seasonal naive (m): the value of m rows before.",
+    "majority class": "Majority class: always the label that is commonest in training.",
+    "unigram": "Unigram: each character by how common it is in training.",
+    "bigram": "Bigram: the same, after the character before it.",
+}
+
+
+def meanings(names: Iterable[str]) -> list[str]:
+    """What metrics and naive rules mean, each told once, where the name does not say it.
+
+    >>> meanings(["mae", "last value"])
+    ['Last value: everything stays as it is.']
+    """
+    kinds = dict.fromkeys(name.partition("[")[0].partition(" (")[0] for name in names)
+    return [MEANINGS[kind] for kind in kinds if kind in MEANINGS]
 
 
 def figure(value: float | None) -> str:

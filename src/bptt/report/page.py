@@ -5,7 +5,7 @@ from typing import Any
 
 from bptt.report.confusion import read_confusion
 from bptt.report.curves import best_epoch, gradient_curve, headline_curve, loss_curves
-from bptt.report.figures import count, duration, metric
+from bptt.report.figures import count, duration, figure, meanings, metric
 from bptt.report.forecasts import forecast_plots, horizon_plots
 from bptt.report.read import Run
 from bptt.report.template import fill
@@ -23,13 +23,16 @@ def render(run: Run) -> str:
 
 def _result(run: Run) -> dict[str, Any]:
     """The answer first."""
-    test = run.evaluation["test"] if run.evaluation else None
+    found = run.evaluation
+    test = found["test"] if found else None
     return {
         "name": run.folder.resolve().name,
         "subtitle": _subtitle(run.config),
         "verdict": judge(run),
-        "comparisons": compare(run.evaluation) if run.evaluation else [],
+        "comparisons": compare(test) if test else [],
+        "validation": compare(found["validation"])[0] if found else None,
         "rules": list(test["baselines"]) if test else [],
+        "meanings": meanings([*test["metrics"], *test["baselines"]]) if test else [],
         "deciding": metric(test["headline"]) if test else "",
         "lower_is_better": bool(test and test["lower_is_better"]),
     }
@@ -81,15 +84,14 @@ def _effort(run: Run) -> str:
 
 def _facts(run: Run) -> dict[str, Any]:
     """The sections that are lists of facts."""
-    config, model = run.config, run.model
-    data = {name: fact for name, fact in config["data"].items() if name != "fingerprint"}
-    summary = dict(run.evaluation["summary"]) if run.evaluation else {}
-    made = {name: model[name] for name in ("parameters", "shape") if name in model}
+    config = run.config
+    asked = {name: fact for name, fact in config["data"].items() if name != "fingerprint"}
+    summary = dict(run.evaluation["summary"]) if run.evaluation else asked
     return {
         "parts": summary.pop("split", {}),
-        "data": data | summary,
-        "model": config["network"] | made,
-        "training": config["training"],
+        "data": summary | {"data": asked["data"]},
+        "model": config["network"] | _network(run.model),
+        "training": config["training"] | _with_units(config["training"]),
         "command": config["command"],
         "origin": {
             "seed": config["training"]["seed"],
@@ -98,6 +100,30 @@ def _facts(run: Run) -> dict[str, Any]:
             "versions": config["versions"],
         },
     }
+
+
+def _network(model: dict[str, Any]) -> dict[str, Any]:
+    """How large the network is, and what goes in and out."""
+    size = {name: model[name] for name in ("parameters",) if name in model}
+    if not (shape := model.get("shape")):
+        return size
+    inputs = [count(shape["numeric"], "number")] if shape["numeric"] else []
+    inputs += [f"one of {count(codes, 'code')}" for codes in shape["categories"]]
+    return size | {"inputs": inputs, "outputs": f"{shape['outputs']:,}, at {shape['read']}"}
+
+
+def _with_units(training: dict[str, Any]) -> dict[str, Any]:
+    """The training options that mean little without their units."""
+    patience = f"{count(training['patience'], 'epoch')} without a lower validation loss"
+    options = {
+        "epochs": f"{training['epochs']:,} at most",
+        "clip": f"norms above {figure(training['clip'])}" if training["clip"] else "off",
+        "patience": patience,
+    }
+    every = training.get("checkpoint_every")
+    if every is not None:
+        options["checkpoint_every"] = f"{figure(every)} s" if every else "step"
+    return options
 
 
 def _subtitle(config: dict[str, Any]) -> str:

@@ -3,16 +3,17 @@
 import csv
 import json
 import tomllib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from bptt.errors import RunError
+from bptt.report.layout import CONFIG, CURVES, EVALUATION, MODEL, NUMBER
+from bptt.report.shape import Shape, misfit
 
 MEND = "Train again into a new folder, or put the file back."
 FORMAT = 1  # of the folders that this report reads
-MEASURED = ("headline", "lower_is_better", "metrics", "baselines", "details")
 
 
 class StepRow(NamedTuple):
@@ -67,6 +68,7 @@ def read_run(folder: Path) -> Run:
     _check_config(folder / "config.toml", config)
     headline, steps, epochs = _read_metrics(folder / "metrics.csv")
     model = _parsed(folder / "model.json", json.loads)
+    _check(folder / "model.json", model, MODEL)
     return Run(folder, config, model, steps, epochs, headline, _read_evaluation(folder))
 
 
@@ -76,10 +78,7 @@ def _check_config(path: Path, config: dict[str, Any]) -> None:
             f"{path}: expected format {FORMAT}, found {config.get('format', 'none')}. "
             "Use the version of bptt that wrote it, or train again"
         )
-    _need(path, config, ("command", "started", "versions", "data", "network", "training"))
-    _need(path, config["data"], ("data", "task", "fingerprint"))
-    _need(path, config["network"], ("cell", "hidden", "layers"))
-    _need(path, config["training"], ("epochs", "clip", "patience", "seed"))
+    _check(path, config, CONFIG)
 
 
 def _read_evaluation(folder: Path) -> dict[str, Any] | None:
@@ -88,17 +87,28 @@ def _read_evaluation(folder: Path) -> dict[str, Any] | None:
     if not path.exists():
         return None
     content = _parsed(path, json.loads)
-    _need(path, content, ("summary", "validation", "test"))
-    for part in ("validation", "test"):
-        _need(path, content[part], MEASURED)
-        _need(path, content[part]["metrics"], (content[part]["headline"],))
+    _check(path, content, EVALUATION)
+    for name in ("validation", "test"):
+        part = content[name]
+        _check(path, part["metrics"], {part["headline"]: NUMBER})
+        _check_sizes(path, part["details"])
     return content
 
 
-def _need(path: Path, content: dict[str, Any], names: Sequence[str]) -> None:
-    missing = [name for name in names if name not in content]
-    if missing:
-        raise RunError(f"{path}: expected {', '.join(missing)}, which it lacks. {MEND}")
+def _check_sizes(path: Path, details: dict[str, Any]) -> None:
+    """Raise RunError unless what is drawn together is of one length."""
+    for one in details.get("series", []):
+        if {len(one[curve]) for curve in CURVES} != {len(one["time"])}:
+            of = f"time, {', '.join(CURVES)} of {one['target']!r}"
+            raise RunError(f"{path}: expected {of} in one length. {MEND}")
+    size = len(details.get("labels", []))
+    if [len(row) for row in details.get("confusion", [])] != [size] * size:
+        raise RunError(f"{path}: expected a confusion of {size} labels by {size}. {MEND}")
+
+
+def _check(path: Path, content: dict[str, Any], shape: Shape) -> None:
+    if wrong := misfit(content, shape):
+        raise RunError(f"{path}: {wrong}. {MEND}")
 
 
 def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:

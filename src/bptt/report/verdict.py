@@ -8,6 +8,7 @@ from bptt.report.figures import count, figure, metric
 from bptt.report.read import Run
 
 HARDLY = 0.02  # a gain below 2 % of the naive rule's figure is not called learning
+DOUBT = 0.05  # nor is one that chance alone would give more often than this
 
 
 @dataclass(frozen=True)
@@ -32,16 +33,24 @@ class Comparison:
     """One figure of the network and of each naive rule.
 
     Attributes:
-        part: where it was measured.
         metric: its name, as in the file.
         decides: whether it is the headline.
         cells: the network's, then each rule's, and whether that is the best.
     """
 
-    part: str
     metric: str
     decides: bool
     cells: list[tuple[float | None, bool]]
+
+    @property
+    def kind(self) -> str:
+        """The metric without the target that it is of."""
+        return self.metric.partition("[")[0]
+
+    @property
+    def target(self) -> str:
+        """The target that it is of, where there are several."""
+        return self.metric.partition("[")[2][:-1]
 
 
 def judge(run: Run) -> Verdict:
@@ -68,26 +77,19 @@ def known(value: float | None) -> TypeGuard[float]:
     return value is not None and math.isfinite(value)
 
 
-def compare(evaluation: dict[str, Any]) -> list[Comparison]:
-    """The network beside each rule of the test part, the headline first, validation last."""
-    test, validation = evaluation["test"], evaluation["validation"]
-    rest = [name for name in test["metrics"] if name != test["headline"]]
-    rules = list(test["baselines"])
-    return [
-        *(_comparison(test, "test", name, rules) for name in (test["headline"], *rest)),
-        _comparison(validation, "validation", validation["headline"], rules),
-    ]
+def compare(measured: dict[str, Any]) -> list[Comparison]:
+    """The network beside each naive rule on one part: a row a metric, the headline first."""
+    rest = [name for name in measured["metrics"] if name != measured["headline"]]
+    return [_comparison(measured, name) for name in (measured["headline"], *rest)]
 
 
-def _comparison(measured: dict[str, Any], part: str, name: str, rules: list[str]) -> Comparison:
-    of_rules = (measured["baselines"].get(rule, {}) for rule in rules)
-    values = [figures.get(name) for figures in (measured["metrics"], *of_rules)]
-    decides = name == measured["headline"]
-    # Which way is better is known of the headline alone, so nothing else has a best.
-    numbers = [v for v in values if known(v)] if decides else []
+def _comparison(measured: dict[str, Any], name: str) -> Comparison:
+    values = [f.get(name) for f in (measured["metrics"], *measured["baselines"].values())]
+    alone = sum(value is not None for value in values) == 1
+    numbers = [value for value in values if known(value) and not alone]
     best = (min if measured["lower_is_better"] else max)(numbers, default=None)
     cells = [(value, best is not None and value == best) for value in values]
-    return Comparison(part, name, decides, cells)
+    return Comparison(name, name == measured["headline"], cells)
 
 
 def _weigh(test: dict[str, Any], notes: list[str]) -> Verdict:
@@ -105,8 +107,27 @@ def _weigh(test: dict[str, Any], notes: list[str]) -> Verdict:
         return Verdict("bad", "The network did not beat a naive rule", sentence, notes)
     if gain < HARDLY:
         return Verdict("fair", "The network hardly beats a naive rule", sentence, notes)
-    lower = f" That is {100 * gain:.0f} % lower." if test["lower_is_better"] else ""
-    return Verdict("good", "The network learnt", sentence + lower, notes)
+    if test["lower_is_better"]:
+        sentence += f" That is {100 * gain:.0f} % lower."
+    chance = test.get("chance")
+    if known(chance):
+        sentence += f" Chance alone would give such a lead in {_odds(chance)} (sign-flip test)."
+    if known(chance) and chance > DOUBT:
+        return Verdict("fair", "Better than a naive rule, perhaps by chance", sentence, notes)
+    return Verdict("good", "The network learnt", sentence, notes)
+
+
+def _odds(chance: float) -> str:
+    """A probability in words.
+
+    >>> _odds(0.25), _odds(0.0312), _odds(0.0)
+    ('25 of 100 cases', '3 of 100 cases', 'fewer than 1 of 1,000 cases')
+    """
+    if chance < 0.001:
+        return "fewer than 1 of 1,000 cases"
+    if chance < 0.01:
+        return f"{1000 * chance:.0f} of 1,000 cases"
+    return f"{100 * chance:.0f} of 100 cases"
 
 
 def _gain(own: float, rule: float, lower_is_better: bool) -> float:

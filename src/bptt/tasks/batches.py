@@ -1,5 +1,7 @@
 """What all tasks' batches share: the order of an epoch, and a process's share of a batch."""
 
+from abc import abstractmethod
+from collections.abc import Iterator
 from dataclasses import replace
 from functools import lru_cache
 
@@ -7,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bptt.tasks.task import Batch
+from bptt.tasks.task import Batch, Batches
 
 
 @lru_cache(maxsize=4)
@@ -22,9 +24,36 @@ def epoch_order(count: int, seed: int, epoch: int, *, shuffle: bool = True) -> N
     return order
 
 
-def slice_of(step: int, batch_size: int) -> slice:
-    """The items of batch `step`."""
-    return slice(step * batch_size, (step + 1) * batch_size)
+class ItemBatches(Batches):
+    """Batches of items such as windows or sequences, shuffled anew each epoch or in their order.
+
+    Args:
+        count: of the items.
+        batch_size: items in a batch; the last may have fewer.
+        shuffle: whether each epoch has an order of its own.
+    """
+
+    def __init__(self, count: int, batch_size: int, *, shuffle: bool) -> None:
+        self.count = count
+        self.batch_size = batch_size
+        self.shuffle = shuffle
+
+    def __len__(self) -> int:
+        return -(-self.count // self.batch_size)
+
+    def batch(self, seed: int, epoch: int, step: int) -> Batch:
+        """The items whose turn it is in this epoch's order, as `take` gives them."""
+        order = epoch_order(self.count, seed, epoch, shuffle=self.shuffle)
+        return self.take(order[step * self.batch_size : (step + 1) * self.batch_size])
+
+    @abstractmethod
+    def take(self, chosen: NDArray[np.int64]) -> Batch:
+        """The chosen items, numbers below `count`, as one batch."""
+
+    def in_order(self) -> Iterator[NDArray[np.int64]]:
+        """The numbers of all items, a batch of them at a time."""
+        for start in range(0, self.count, self.batch_size):
+            yield np.arange(start, min(start + self.batch_size, self.count))
 
 
 def take_rows(batch: Batch, rank: int, world: int) -> Batch:

@@ -10,7 +10,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from bptt.errors import DataError
+from bptt.tasks.chance import sign_flip_test
+from bptt.tasks.encoding import warn_of_unseen
 from bptt.tasks.labelled import (
     ClassLearnt,
     LabelledData,
@@ -18,20 +19,17 @@ from bptt.tasks.labelled import (
     read_any,
     read_to_train,
 )
+from bptt.tasks.missing import IN_WORDS
 from bptt.tasks.options import DataOptions
 from bptt.tasks.scores import class_metrics, confusion
-from bptt.tasks.sequences import PARTS, SequenceBatches, assign_parts, read_sequences
-from bptt.tasks.task import Batch, Evaluation, Forward, NetworkShape, Part, Task
+from bptt.tasks.sequences import SequenceBatches, assign_parts, read_sequences
+from bptt.tasks.task import PARTS, Batch, Evaluation, Forward, NetworkShape, Part, Task
 
 
-class Classify(Task):
+class Classify(Task[ClassLearnt, LabelledData]):
     """Predict the class of a sequence."""
 
     name = "classify"
-
-    def __init__(self, learnt: ClassLearnt, data: LabelledData | None = None) -> None:
-        self.learnt = learnt
-        self._data = data
 
     @classmethod
     def open(cls, path: str | Path, options: DataOptions, seed: int = 0) -> Self:
@@ -64,17 +62,11 @@ class Classify(Task):
         for name in wanted:
             table.need(name, "which the model was trained with")
         sequences = read_sequences(table, columns, self.learnt.missing, labelled=labelled)
+        warn_of_unseen(sequences.frame, columns.words, self.learnt.codes, table.source)
         parts = np.full(len(sequences), "test")
         return type(self)(
             self.learnt, LabelledData.read(sequences, parts, self.learnt, table.source)
         )
-
-    @property
-    def data(self) -> LabelledData:
-        """The data; DataError where the task was restored without any."""
-        if self._data is None:
-            raise DataError("This model was restored without data. Give it some with load(path).")
-        return self._data
 
     @property
     def shape(self) -> NetworkShape:
@@ -99,9 +91,9 @@ class Classify(Task):
         """Accuracy and macro-F1, beside those of always the commonest class in training."""
         classes = len(self.learnt.classes)
         scores, truth = self._scores(forward, part, batch_size)
-        common = torch.full_like(truth, self.learnt.common)
-        table = confusion(truth, scores.argmax(1), classes)
-        naive = confusion(truth, common, classes)
+        answers, common = scores.argmax(1), torch.full_like(truth, self.learnt.common)
+        table, naive = (confusion(truth, said, classes) for said in (answers, common))
+        gains = (answers == truth).double() - (common == truth).double()
         return Evaluation(
             part=part,
             headline="accuracy",
@@ -109,15 +101,14 @@ class Classify(Task):
             metrics=class_metrics(table),
             baselines={"majority class": class_metrics(naive)},
             details={"labels": list(self.learnt.classes), "confusion": table.tolist()},
+            chance=sign_flip_test(gains.numpy()),
         )
 
     def _scores(self, forward: Forward, part: Part, batch_size: int) -> tuple[Tensor, Tensor]:
         """(M, K) outputs for the sequences of a part, in the file's order, and (M,) their codes."""
-        members = np.flatnonzero(self.data.parts == part)
-        batches = SequenceBatches(self.data, members, batch_size, shuffle=False)
-        found = []
-        for start in range(0, len(members), batch_size):
-            batch = batches.take(members[start : start + batch_size])
+        batches, found = self.batches(part, batch_size), []
+        for chosen in batches.in_order():
+            batch = batches.take(chosen)
             with torch.no_grad():
                 outputs, _ = forward(batch, None)
             found.append((outputs.detach().cpu().double(), batch.targets))
@@ -159,13 +150,9 @@ class Classify(Task):
             "columns": {what: names for what, names in asdict(learnt.columns).items() if names},
             "classes": dict(labels.iter_rows()),
             "split": {part: int((data.parts == part).sum()) for part in PARTS},
-            "missing": learnt.missing,
+            "missing_values": IN_WORDS[learnt.missing],
             "normalisation": learnt.normalisation(),
         }
-
-    def describe(self) -> dict[str, Any]:
-        """All that was learnt; goes into model.json."""
-        return {"task": self.name, **self.learnt.describe()}
 
     @classmethod
     def restore(cls, description: dict[str, Any]) -> Self:

@@ -5,9 +5,10 @@ from collections.abc import Sequence
 import polars as pl
 
 from bptt.errors import DataError
-from bptt.tasks.options import Missing
+from bptt.tasks.dates import are_dates, look_like_dates
 from bptt.tasks.table import ROW, Table
 
+LEAVE_OUT = "To leave the column out, name those to use with --covariates (or none)."
 WORDS = (pl.String, pl.Boolean, pl.Categorical, pl.Enum)
 
 
@@ -35,12 +36,34 @@ def find_time(table: Table, given: str | None) -> str | None:
         return None
     column = table.frame[name]
     if not (column.dtype.is_numeric() or isinstance(column.dtype, pl.Date | pl.Datetime)):
-        raise DataError(
-            f"{table.source}: --time {name} must hold numbers, or dates such as 2024-01-31 or "
-            f"2024-01-31 12:00; {table.place(column.is_not_null())} holds "
-            f"{column.drop_nulls()[0]!r}."
-        )
+        raise DataError(_no_time(table, column))
     return name
+
+
+def _no_time(table: Table, column: pl.Series) -> str:
+    """Why a column cannot order the rows: a few cells of it, or all."""
+    text = column.cast(pl.String, strict=False)
+    dates, figures = are_dates(text), _numbers(text).is_not_null()
+    fit, what = (dates, "dates") if dates.sum() > figures.sum() else (figures, "numbers")
+    if column.dtype == pl.String and _mostly(fit, text):
+        return f"{table.source}: --time {_all_but(table, text, fit, what)} Mend the cell."
+    return (
+        f"{table.source}: --time {column.name} must hold numbers, or dates such as 2024-01-31 or "
+        f"2024-01-31 12:00; {_held(table, text, column.is_not_null())}."
+    )
+
+
+def _mostly(fit: pl.Series, column: pl.Series) -> bool:
+    return int(fit.sum()) * 2 > column.count()
+
+
+def _all_but(table: Table, column: pl.Series, fit: pl.Series, what: str) -> str:
+    return f"{column.name!r} holds {what}, but {_held(table, column, ~fit & column.is_not_null())}."
+
+
+def _held(table: Table, column: pl.Series, mask: pl.Series) -> str:
+    """What the first of these cells holds, and where."""
+    return f"{table.place(mask)} holds {column.filter(mask)[0]!r}"
 
 
 def named(table: Table, names: Sequence[str], option: str) -> list[str]:
@@ -73,24 +96,48 @@ def inputs_of(table: Table, names: Sequence[str]) -> tuple[list[str], list[str]]
         else:
             raise DataError(
                 f"{table.source}: column {name!r} holds {column.dtype}, neither numbers nor words. "
-                f"Leave it out: name the columns to use with --covariates (or none)."
+                f"{LEAVE_OUT}"
             )
     return numeric, categorical
 
 
 def _check_words(table: Table, column: pl.Series) -> None:
-    if column.dtype == pl.String and _numbers(column).count() * 2 > column.count():
-        to_numbers(table, [column.name], "column")
+    if column.dtype == pl.String:
+        _check_text(table, column)
     distinct, rows = column.n_unique(), len(column)
     if distinct > 100 and distinct * 2 > rows:
         raise DataError(
             f"{table.source}: column {column.name!r} holds {distinct} different words in {rows} "
-            f"rows; nothing can be learnt from such. Leave it out with --covariates."
+            f"rows; nothing can be learnt from such. {LEAVE_OUT}"
+        )
+
+
+def _check_text(table: Table, column: pl.Series) -> None:
+    """Raise DataError where words are no words, but numbers or dates that could not be read."""
+    if _mostly(_numbers(column).is_not_null(), column):
+        to_numbers(table, [column.name], "column")
+    dates = are_dates(column)
+    if _mostly(dates, column):
+        whole = _all_but(table, column, dates, "dates")
+        raise DataError(
+            f"{table.source}: column {whole} Mend the cell for them to order the rows. {LEAVE_OUT}"
+        )
+    others = look_like_dates(column)
+    if _mostly(others, column):
+        raise DataError(
+            f"{table.source}: column {column.name!r} looks like dates in a form that is not read; "
+            f"{_held(table, column, others)}. Write it as 2024-01-31 for dates to order the rows. "
+            f"{LEAVE_OUT}"
         )
 
 
 def _numbers(column: pl.Series) -> pl.Series:
     return column.str.strip_chars().cast(pl.Float64, strict=False)
+
+
+def has_numbers(column: pl.Series) -> bool:
+    """Whether a column holds some numbers, be it as text."""
+    return column.dtype == pl.String and _numbers(column).is_not_null().any()
 
 
 def to_numbers(table: Table, names: Sequence[str], what: str) -> Table:
@@ -106,12 +153,12 @@ def to_numbers(table: Table, names: Sequence[str], what: str) -> Table:
             casts.append(column.cast(pl.Float64).fill_null(float("nan")))
             continue
         text = column if column.dtype == pl.String else column.cast(pl.String, strict=False)
-        bad = _numbers(text).is_null() & column.is_not_null()
-        if bad.any() or column.dtype != pl.String:
-            bad = bad if bad.any() else column.is_not_null()
+        bad = _numbers(text).is_null() if column.dtype == pl.String else column.is_not_null()
+        bad &= column.is_not_null()
+        if bad.any():
             raise DataError(
-                f"{table.source}: {what} {name!r} must hold numbers; {table.place(bad)} holds "
-                f"{text.filter(bad)[0]!r}. Mend the cell, or name another column."
+                f"{table.source}: {what} {name!r} must hold numbers, written as 1234.5; "
+                f"{_held(table, text, bad)}. Mend the cell, or name another column."
             )
         casts.append(_numbers(text).fill_null(float("nan")))
     return table.with_frame(table.frame.with_columns(casts))
@@ -120,62 +167,6 @@ def to_numbers(table: Table, names: Sequence[str], what: str) -> Table:
 def to_words(table: Table, names: Sequence[str]) -> Table:
     """The table with these columns as text, missing values as null."""
     return table.with_frame(table.frame.with_columns(pl.col(n).cast(pl.String) for n in names))
-
-
-def check_present(table: Table, names: Sequence[str]) -> None:
-    """Raise DataError where a column that must be whole (group, time, label) has a hole."""
-    for name in names:
-        column = table.frame[name]
-        hole = column.is_null() | (column.is_nan() if column.dtype.is_float() else False)
-        if hole.any():
-            raise DataError(
-                f"{table.source}: column {name!r} has no value in {table.place(hole)}. "
-                f"Fill the cell in or remove the row."
-            )
-
-
-def settle_missing(
-    table: Table, numeric: Sequence[str], words: Sequence[str], group: str | None, policy: Missing
-) -> Table:
-    """The table without missing values: an error, rows left out, or the last value carried on.
-
-    A filled column's first values, before there is one to carry, lose their rows.
-
-    Raises:
-        DataError: a value is missing and the policy is "error"; or no rows are left.
-    """
-    holes = {name: ~table.frame[name].is_finite() for name in numeric}
-    holes |= {name: table.frame[name].is_null() for name in words}
-    holes = {name: mask for name, mask in holes.items() if mask.any()}
-    if not holes:
-        return table
-    if policy == "error":
-        raise DataError(_missing_text(table, holes))
-    frame = table.frame
-    if policy == "fill":
-        carried = [
-            pl.when(pl.lit(mask)).then(None).otherwise(pl.col(name)).alias(name)
-            for name, mask in holes.items()
-        ]
-        names = list(holes)
-        frame = frame.with_columns(carried)
-        last = pl.col(names).forward_fill()
-        frame = frame.with_columns(last.over(group) if group else last).drop_nulls(names)
-    else:
-        frame = frame.filter(~pl.any_horizontal(*holes.values()))
-    if frame.is_empty():
-        raise DataError(f"{table.source}: no row is left once missing values are dealt with.")
-    return table.with_frame(frame)
-
-
-def _missing_text(table: Table, holes: dict[str, pl.Series]) -> str:
-    name, mask = next(iter(holes.items()))
-    cell = table.frame[name].filter(mask)[0]
-    shown = "no value" if cell is None or cell != cell else str(cell)  # NaN is not itself
-    return (
-        f"{table.source}: column {name!r} has {shown} in {table.place(mask)}. Mend the data, or "
-        f"take --missing drop (leave such rows out) or --missing fill (carry the last value on)."
-    )
 
 
 def check_order(table: Table, group: str | None, time: str | None) -> None:

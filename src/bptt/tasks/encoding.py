@@ -1,5 +1,6 @@
 """Numbers learnt from the training part: how columns become what a network reads."""
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
@@ -7,6 +8,8 @@ from typing import Any, Self
 import numpy as np
 import polars as pl
 from numpy.typing import NDArray
+
+from bptt.errors import DataWarning
 
 Floats = NDArray[np.float64]
 
@@ -87,3 +90,28 @@ def encode(frame: pl.DataFrame, names: Sequence[str], codes: Sequence[Codes]) ->
     """(N, C): each named column in its codes."""
     columns = [code.apply(frame[name]) for name, code in zip(names, codes, strict=True)]
     return np.stack(columns, 1) if columns else np.zeros((len(frame), 0), np.int64)
+
+
+def warn_of_unseen(
+    frame: pl.DataFrame, names: Sequence[str], codes: Sequence[Codes], source: str
+) -> None:
+    """Give a DataWarning for each column with words that training never had."""
+    for name, code in zip(names, codes, strict=True):
+        strange = frame[name].filter(~frame[name].is_in(code.words))
+        if len(strange):
+            warnings.warn(
+                f"{source}: column {name!r} has {listed(strange.unique().sort().to_list())}, which "
+                f"training never had: {len(strange):,} of {len(frame):,} rows are read as unknown.",
+                DataWarning,
+                stacklevel=4,
+            )
+
+
+def listed(words: Sequence[str], most: int = 5) -> str:
+    """The first few of some words, and how many more there are.
+
+    >>> listed(["a", "b"]), listed(["a", "b", "c"], 2)
+    ("'a', 'b'", "'a', 'b' and 1 more")
+    """
+    more = f" and {len(words) - most} more" if len(words) > most else ""
+    return ", ".join(map(repr, words[:most])) + more

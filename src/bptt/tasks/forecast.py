@@ -1,5 +1,6 @@
 """Forecast: the next values of one or several series, from a window of their history."""
 
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
@@ -10,19 +11,19 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bptt.errors import DataError
+from bptt.errors import DataError, DataWarning
 from bptt.tasks.baselines import last_value, seasonal_naive
-from bptt.tasks.encoding import Floats
-from bptt.tasks.learnt import Learnt, choose_columns, learn, rows_of
+from bptt.tasks.chance import in_blocks, sign_flip_test
+from bptt.tasks.encoding import Floats, warn_of_unseen
+from bptt.tasks.learnt import Learnt, choose_columns, in_rows, learn, rows_of
+from bptt.tasks.missing import IN_WORDS
 from bptt.tasks.options import DataOptions
-from bptt.tasks.scores import drawn_series, forecast_metrics, horizon_errors
+from bptt.tasks.scores import drawn_series, forecast_gains, forecast_metrics, horizon_errors
 from bptt.tasks.seasons import following
 from bptt.tasks.series import Panel, cut_in_time, read_panel, shorter_than
 from bptt.tasks.table import read_table
-from bptt.tasks.task import Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
+from bptt.tasks.task import PARTS, Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
 from bptt.tasks.windows import Rows, WindowBatches, Windows, rolling_windows, training_windows
-
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ class Data:
         return self.cuts[:, place], self.cuts[:, place + 1]
 
 
-class Forecast(Task):
+class Forecast(Task[Learnt, Data]):
     """Predict, at every step of a window, the next `horizon` values of each target.
 
     A network's output of 0 means that a target stays at its last value; 1 is a change as large as
@@ -58,10 +59,6 @@ class Forecast(Task):
     """
 
     name = "forecast"
-
-    def __init__(self, learnt: Learnt, data: Data | None = None) -> None:
-        self.learnt = learnt
-        self._data = data
 
     @classmethod
     def open(cls, path: str | Path, options: DataOptions) -> Self:
@@ -82,12 +79,29 @@ class Forecast(Task):
 
         Raises:
             DataError: columns are missing, or a series is shorter than the window and one row.
+
+        Warns:
+            DataWarning: words that training never had, or fewer rows than the horizon.
         """
         panel = self._read(path, self.learnt.window + 1)
         first, end = panel.bounds[:-1], panel.bounds[1:]
         cuts = np.stack([first, first, first, end], 1)
         name = Path(path).name
-        return type(self)(self.learnt, Data(panel, cuts, *rows_of(panel, self.learnt), name))
+        task = type(self)(self.learnt, Data(panel, cuts, *rows_of(panel, self.learnt), name))
+        if note := task._unmeasured():
+            warnings.warn(f"{path}: {note}.", DataWarning, stacklevel=2)
+        return task
+
+    def _unmeasured(self) -> str | None:
+        """That no forecast reaches its end within the test part, where there is such a series."""
+        first, test, end = (self.data.cuts[:, place] for place in (0, 2, 3))
+        rows = int((end - np.maximum(test, first + self.learnt.window)).min())
+        if self.learnt.horizon <= rows:
+            return None
+        return (
+            f"a horizon of {in_rows(self.learnt.horizon)} is longer than the {in_rows(rows)} to "
+            f"measure it on, so no forecast is measured over its whole length"
+        )
 
     def _read(self, path: str | Path, need: int) -> Panel:
         """The series of a new file, each of at least `need` rows."""
@@ -100,14 +114,8 @@ class Forecast(Task):
                 f"{path}: {need} rows of each series are needed, for the model reads a window of "
                 f"{self.learnt.window}; {short}. Give more rows, or train with a smaller --window."
             )
+        warn_of_unseen(panel.frame, self.learnt.columns.words, self.learnt.codes, table.source)
         return panel
-
-    @property
-    def data(self) -> Data:
-        """The data; DataError where the task was restored without any."""
-        if self._data is None:
-            raise DataError("This model was restored without data. Give it some with load(path).")
-        return self._data
 
     @property
     def shape(self) -> NetworkShape:
@@ -156,6 +164,9 @@ class Forecast(Task):
         baselines = {n: forecast_metrics(f, truth, step, targets) for n, f in rules.items()}
         headline = "mae" if len(targets) == 1 else "mase"
         best = min(baselines, key=lambda name: baselines[name][headline])
+        unit = step if headline == "mase" else np.ones_like(step)
+        gains = forecast_gains(forecast, rules[best], truth, unit)
+        series = self.data.panel.series_of_row[origins]
         return Evaluation(
             part=part,
             headline=headline,
@@ -163,6 +174,7 @@ class Forecast(Task):
             metrics=forecast_metrics(forecast, truth, step, targets),
             baselines=baselines,
             details=self._details(origins, forecast, truth, rules[best]) | {"baseline": best},
+            chance=sign_flip_test(in_blocks(gains, self.learnt.horizon, series)),
         )
 
     def _forecasts(
@@ -170,9 +182,7 @@ class Forecast(Task):
     ) -> tuple[NDArray[np.int64], Floats]:
         """(M,) rows from which a forecast counts, ascending, and (M, H, K) the forecasts."""
         rows, found = self.data.rows, []
-        size = batches.batch_size
-        for start in range(0, len(batches.windows), size):
-            chosen = np.arange(start, min(start + size, len(batches.windows)))
+        for chosen in batches.in_order():
             batch, counted = batches.take(chosen), batches.counted(chosen)
             with torch.no_grad():
                 outputs, _ = forward(batch, None)
@@ -252,18 +262,14 @@ class Forecast(Task):
             "rows": len(data.panel.values),
             "series": len(data.panel.names),
             "columns": {what: names for what, names in learnt.columns.describe().items() if names},
-            "window": learnt.window,
-            "horizon": learnt.horizon,
+            "window": in_rows(learnt.window),
+            "horizon": in_rows(learnt.horizon),
+            "note": self._unmeasured(),
             "split": dict(zip(PARTS, sizes, strict=True)),
-            "season": learnt.season,
-            "season_from": learnt.season_from,
-            "missing": learnt.missing,
+            "season": learnt.season_in_words(),
+            "missing_values": IN_WORDS[learnt.missing],
             "normalisation": learnt.normalisation(),
         }
-
-    def describe(self) -> dict[str, Any]:
-        """All that was learnt; goes into model.json."""
-        return {"task": self.name, **self.learnt.describe()}
 
     @classmethod
     def restore(cls, description: dict[str, Any]) -> Self:

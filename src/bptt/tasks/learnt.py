@@ -5,11 +5,12 @@ from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
+import polars as pl
 import torch
 from numpy.typing import NDArray
 
 from bptt.errors import DataError
-from bptt.tasks.columns import find_time, inputs_of, is_number, named
+from bptt.tasks.columns import find_time, has_numbers, inputs_of, is_number, named
 from bptt.tasks.encoding import Codes, Scale, encode, numbers
 from bptt.tasks.options import DataOptions, Missing
 from bptt.tasks.seasons import season_of
@@ -33,6 +34,7 @@ def choose_columns(table: Table, options: DataOptions) -> Columns:
     for name in targets:
         if name not in rest:
             raise DataError(f"{name!r} cannot be --target and --time or --group at once.")
+        _check_target(table, name, rest)
     others = [name for name in rest if name not in targets]
     if options.covariates is not None:
         others = named(table, options.covariates, "--covariates")
@@ -40,12 +42,30 @@ def choose_columns(table: Table, options: DataOptions) -> Columns:
     return Columns(tuple(targets), group, time, tuple(numeric), tuple(words))
 
 
+def _check_target(table: Table, name: str, others: Sequence[str]) -> None:
+    """Raise DataError where a target holds no number at all: no cell is to be mended there."""
+    column = table.frame[name]
+    if is_number(column.dtype) or has_numbers(column):
+        return
+    held = column.drop_nulls().cast(pl.String, strict=False)
+    raise DataError(
+        f"{table.source}: a forecast is of numbers, and --target {name} holds none"
+        f"{f', but {held[0]!r} and the like' if len(held) else ''}. Numeric columns: "
+        f"{_numeric(table, others)}. To learn a class of whole sequences, name its column with "
+        f"--label."
+    )
+
+
+def _numeric(table: Table, names: Sequence[str]) -> str:
+    return ", ".join(repr(n) for n in names if is_number(table.frame[n].dtype)) or "none"
+
+
 def _only_number(table: Table, names: Sequence[str]) -> list[str]:
     found = [name for name in names if is_number(table.frame[name].dtype)]
     if len(found) != 1:
-        have = ", ".join(repr(n) for n in found) or "none"
         raise DataError(
-            f"{table.source}: name the column to forecast with --target. Numeric columns: {have}."
+            f"{table.source}: name the column to forecast with --target. Numeric columns: "
+            f"{_numeric(table, names)}."
         )
     return found
 
@@ -106,6 +126,10 @@ class Learnt:
         pairs = zip(names, mean.tolist(), deviation.tolist(), strict=True)
         return {name: {"mean": m, "deviation": d} for name, m, d in pairs}
 
+    def season_in_words(self) -> str:
+        """The season's period and what it was taken from, for people to read."""
+        return f"{in_rows(self.season)}, by {self.season_from}" if self.season else self.season_from
+
     @classmethod
     def restore(cls, description: dict[str, Any]) -> Self:
         """What `describe` gave."""
@@ -118,6 +142,15 @@ class Learnt:
                 "codes": tuple(Codes(tuple(words)) for words in description["codes"]),
             }
         )
+
+
+def in_rows(number: int) -> str:
+    """A number of rows.
+
+    >>> in_rows(1), in_rows(1200)
+    ('1 row', '1,200 rows')
+    """
+    return f"{number:,} row{'' if number == 1 else 's'}"
 
 
 def learn(panel: Panel, columns: Columns, options: DataOptions, source: str) -> Learnt:

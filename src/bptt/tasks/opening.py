@@ -11,7 +11,7 @@ from bptt.tasks.classify import Classify
 from bptt.tasks.forecast import Forecast
 from bptt.tasks.options import DataOptions
 from bptt.tasks.shipped import datasets
-from bptt.tasks.table import TABLES, check_file, nearest
+from bptt.tasks.table import TABLES, check_file, nearest, nearest_file
 from bptt.tasks.task import Task
 from bptt.tasks.text import Text
 
@@ -83,7 +83,7 @@ def find_source(data: str | Path | None, task: str | None) -> Source:
     if not path.exists() and not path.suffix and path.name == str(data):
         raise DataError(
             f"There is neither a file nor a shipped data set {str(data)!r}."
-            f"{nearest(path.name, shipped)} Shipped are {', '.join(shipped)}."
+            f"{nearest(path.name, shipped) or nearest_file(path)} Shipped are {', '.join(shipped)}."
         )
     name = path.stem
     if path.suffix.lower() == ".ts":

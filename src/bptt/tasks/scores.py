@@ -17,7 +17,9 @@ MOST_SERIES, MOST_POINTS = 6, 400  # what a report can draw
 def forecast_metrics(
     forecast: Floats, truth: Floats, step: Floats, targets: Sequence[str]
 ) -> dict[str, float]:
-    """MAE, RMSE and MASE over all leads and origins, and of each target where there are several.
+    """MAE, RMSE and MASE over all leads and origins.
+
+    Several targets have each its own, and MASE alone is averaged over them: it has no unit.
 
     Args:
         forecast: (M, H, K).
@@ -33,10 +35,12 @@ def forecast_metrics(
         raise DataError(
             "No value of any target is known in this part: there is nothing to measure."
         )
-    figures = _errors(error[known], scaled[known])
+    if len(targets) == 1:
+        return _errors(error[known], scaled[known])
+    figures = {"mase": float(scaled[known].mean())}
     for k, name in enumerate(targets):
         counted = known[..., k]
-        if len(targets) > 1 and counted.any():
+        if counted.any():
             own = _errors(error[..., k][counted], scaled[..., k][counted])
             figures |= {f"{figure}[{name}]": value for figure, value in own.items()}
     return figures
@@ -50,20 +54,28 @@ def _errors(error: Floats, scaled: Floats) -> dict[str, float]:
     }
 
 
+def forecast_gains(forecast: Floats, baseline: Floats, truth: Floats, unit: Floats) -> Floats:
+    """(M,) by how many units a baseline is further off than the forecast from each origin."""
+    gains = (np.abs(baseline - truth) - np.abs(forecast - truth)) / unit[:, None]
+    return np.where(np.isnan(truth), 0.0, gains).sum((1, 2))
+
+
 def horizon_errors(
     forecast: Floats, baseline: Floats, truth: Floats, targets: Sequence[str]
 ) -> list[dict[str, Any]]:
     """The mean absolute error of each target at each lead that occurs, beside a baseline's."""
+    known = ~np.isnan(truth)
+    error, naive = np.abs(forecast - truth), np.abs(baseline - truth)
     return [
         {
             "target": name,
             "lead": lead + 1,
-            "mae": float(np.nanmean(np.abs(forecast - truth)[:, lead, k])),
-            "baseline_mae": float(np.nanmean(np.abs(baseline - truth)[:, lead, k])),
+            "mae": float(error[counted, lead, k].mean()),
+            "baseline_mae": float(naive[counted, lead, k].mean()),
         }
         for k, name in enumerate(targets)
         for lead in range(truth.shape[1])
-        if not np.isnan(truth[:, lead, k]).all()
+        if (counted := known[:, lead, k]).any()
     ]
 
 
@@ -129,7 +141,7 @@ def class_metrics(confusion: NDArray[np.int64]) -> dict[str, float]:
     return {"accuracy": float(right.sum() / confusion.sum()), "macro_f1": float(f1.mean())}
 
 
-def text_metrics(nats: float, characters: int) -> dict[str, float]:
-    """Bits per character and perplexity, from the summed negative log likelihood."""
-    bits = nats / characters / float(np.log(2))
-    return {"bits_per_character": bits, "perplexity": float(2.0**bits)}
+def text_metrics(nats: Floats) -> dict[str, float]:
+    """Bits per character and perplexity, from each character's negative log likelihood."""
+    bits = float(nats.mean() / np.log(2))
+    return {"bits_per_character": bits, "perplexity": 2.0**bits if bits < 1024 else float("inf")}

@@ -71,7 +71,10 @@ def season_of(times: pl.Series | None, parts: Sequence[Floats]) -> tuple[int | N
     if period:
         return period, f"the time step of {_in_words(step)}"
     period = autocorrelation_period(max(parts, key=len))
-    return period, "the autocorrelation of the training part" if period else "no period was found"
+    return (
+        period,
+        "the autocorrelation of the training part" if period else "none: no period was found",
+    )
 
 
 def _of_duration(step: timedelta) -> int | None:

@@ -10,19 +10,13 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bptt.errors import DataError
-from bptt.tasks.batches import epoch_order, slice_of
-from bptt.tasks.columns import (
-    check_order,
-    check_present,
-    settle_missing,
-    to_numbers,
-    to_words,
-)
+from bptt.tasks.batches import ItemBatches
+from bptt.tasks.columns import check_order, to_numbers, to_words
+from bptt.tasks.missing import check_present, settle_missing
 from bptt.tasks.options import Missing
 from bptt.tasks.table import ROW, Table
-from bptt.tasks.task import Batch, Batches, Part
+from bptt.tasks.task import PARTS, Batch
 
-PARTS: tuple[Part, ...] = ("train", "validation", "test")
 SHARES = {"validation": 0.15, "test": 0.15}  # of each class
 
 
@@ -200,28 +194,19 @@ class Padded(Protocol):
         """(M,)."""
 
 
-class SequenceBatches(Batches):
+class SequenceBatches(ItemBatches):
     """Batches of whole sequences, padded with zeros to the longest of the batch."""
 
     def __init__(
         self, data: Padded, members: NDArray[np.int64], batch_size: int, *, shuffle: bool
     ) -> None:
+        super().__init__(len(members), batch_size, shuffle=shuffle)
         self.data = data
         self.members = members
-        self.batch_size = batch_size
-        self.shuffle = shuffle
 
-    def __len__(self) -> int:
-        return -(-len(self.members) // self.batch_size)
-
-    def batch(self, seed: int, epoch: int, step: int) -> Batch:
+    def take(self, chosen: NDArray[np.int64]) -> Batch:
         """Targets (B,) class codes."""
-        order = epoch_order(len(self.members), seed, epoch, shuffle=self.shuffle)
-        return self.take(self.members[order[slice_of(step, self.batch_size)]])
-
-    def take(self, members: NDArray[np.int64]) -> Batch:
-        """The chosen sequences as one batch."""
-        data, bounds = self.data, self.data.sequences.bounds
+        data, bounds, members = self.data, self.data.sequences.bounds, self.members[chosen]
         first, lengths = bounds[members], np.diff(bounds)[members]
         index = np.arange(lengths.max())[:, None]  # (T, 1)
         live = torch.from_numpy(index < lengths)[..., None]

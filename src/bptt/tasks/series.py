@@ -7,8 +7,9 @@ import numpy as np
 import polars as pl
 from numpy.typing import NDArray
 
-from bptt.tasks.columns import check_order, check_present, settle_missing, to_numbers, to_words
+from bptt.tasks.columns import check_order, to_numbers, to_words
 from bptt.tasks.encoding import Floats, spread
+from bptt.tasks.missing import check_present, settle_missing
 from bptt.tasks.options import Missing
 from bptt.tasks.table import Table
 

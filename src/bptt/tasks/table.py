@@ -2,6 +2,7 @@
 
 import csv
 import difflib
+import io
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -9,12 +10,13 @@ from pathlib import Path
 import polars as pl
 
 from bptt.errors import DataError
+from bptt.tasks.dates import as_dates
 
 ROW = "\x00row"  # each row's number in the file, from 1; no column of a user's has this name
 NULLS = ["", "NA", "N/A", "NULL", "null", "None"]
 SEPARATORS = {".csv": ",", ".tsv": "\t"}
-ISO = r"^\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?Z?)?)?$"
 TABLES = (*SEPARATORS, ".parquet")
+FILES = (*TABLES, ".ts", ".txt")
 
 
 @dataclass(frozen=True)
@@ -61,11 +63,23 @@ class Table:
 def nearest(name: str, names: Iterable[str]) -> str:
     """A question whether the nearest of `names` was meant; "" where none is near.
 
-    >>> nearest("temprature", ["month", "temperature"])
-    " Did you mean 'temperature'?"
+    >>> nearest("Temprature", ["month", "temperature"]), nearest("id", ["kind"])
+    (" Did you mean 'temperature'?", '')
     """
-    near = difflib.get_close_matches(name, list(names), n=1, cutoff=0.5)
-    return f" Did you mean {near[0]!r}?" if near else ""
+    return _asked(name, {other: other for other in names})
+
+
+def nearest_file(path: Path) -> str:
+    """A question whether a data file beside `path`, of nearly its name, was meant; or ""."""
+    folder = path.parent
+    files = sorted(folder.iterdir()) if folder.is_dir() else []
+    return _asked(path.stem, {p.stem: str(p) for p in files if p.suffix.lower() in FILES})
+
+
+def _asked(name: str, meant: dict[str, str]) -> str:
+    folded = {key.casefold(): key for key in meant}
+    near = difflib.get_close_matches(name.casefold(), folded, n=1, cutoff=0.7)
+    return f" Did you mean {meant[folded[near[0]]]!r}?" if near else ""
 
 
 def check_file(path: Path) -> None:
@@ -73,8 +87,7 @@ def check_file(path: Path) -> None:
     if path.is_dir():
         raise DataError(f"{path} is a directory; a data file was expected. Name a file in it.")
     if not path.exists():
-        names = [p.name for p in path.parent.iterdir()] if path.parent.is_dir() else []
-        hint = nearest(path.name, names) or " Check the name and the current directory."
+        hint = nearest_file(path) or " Check the name and the current directory."
         raise DataError(f"There is no file {path}.{hint}")
     if path.stat().st_size == 0:
         raise DataError(f"{path} is empty; it must hold data.")
@@ -123,6 +136,7 @@ def _read_parquet(path: Path) -> pl.DataFrame:
 
 def _read_csv(path: Path, separator: str) -> pl.DataFrame:
     text = read_utf8(path)
+    _check_header(path, text, separator)
     try:
         frame = pl.read_csv(
             text.encode(), separator=separator, null_values=NULLS, infer_schema_length=None
@@ -136,7 +150,18 @@ def _read_csv(path: Path, separator: str) -> pl.DataFrame:
             f"{path}: expected columns separated by {separator!r}; they seem to be separated by "
             f"{other[0]!r}. Save it with {separator!r}, or name a tab-separated file .tsv."
         )
-    return frame.with_columns(_dates(frame[name]) for name in frame.columns)
+    return frame.with_columns(as_dates(frame[name]) for name in frame.columns)
+
+
+def _check_header(path: Path, text: str, separator: str) -> None:
+    """Raise DataError where two columns have one name: which is meant could not be told."""
+    header = next(csv.reader(io.StringIO(text), delimiter=separator), [])
+    for place, name in enumerate(header):
+        if name in header[:place]:
+            raise DataError(
+                f"{path}: columns {header.index(name) + 1} and {place + 1} of the header are both "
+                f"called {name!r}. Rename one of them."
+            )
 
 
 def _ragged_line(text: str, separator: str) -> str:
@@ -147,30 +172,6 @@ def _ragged_line(text: str, separator: str) -> str:
         if len(fields) > width:
             return f"line {lines.line_num} has {len(fields)} fields, the header has {width}."
     return ""
-
-
-def _dates(column: pl.Series) -> pl.Series:
-    """Text of ISO dates, such as 2024-01-31, 2024-01 or 2024-01-31T12:00, as dates; others as is.
-
-    Nothing but ISO: in 01/02/2024 nobody can tell the month from the day.
-    """
-    text = column.drop_nulls()
-    if column.dtype != pl.String or text.is_empty() or not text.str.contains(ISO).all():
-        return column
-    whole = pl.when(column.str.len_chars() == 7).then(column + "-01").otherwise(column)
-    text = pl.select(whole).to_series()
-    kind = pl.Date if (text.str.len_chars() == 10).all() else pl.Datetime("us")
-    parsed = text.str.replace("Z$", "").str.replace("T", " ")
-    parsed = parsed.str.to_date(strict=False) if kind == pl.Date else _datetimes(parsed)
-    return column if parsed.null_count() > column.null_count() else parsed.alias(column.name)
-
-
-def _datetimes(text: pl.Series) -> pl.Series:
-    """Dates with a time of day; seconds and their fractions may be left out."""
-    forms = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
-    return pl.select(
-        pl.coalesce(pl.lit(text).str.to_datetime(form, strict=False) for form in forms)
-    ).to_series()
 
 
 def _first_line(error: Exception) -> str:

@@ -8,11 +8,14 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Literal, Self
+from typing import Any, ClassVar, Generic, Literal, Protocol, Self, TypeVar
 
 from torch import Tensor
 
+from bptt.errors import DataError
+
 Part = Literal["train", "validation", "test"]
+PARTS: tuple[Part, ...] = ("train", "validation", "test")
 
 
 @dataclass(frozen=True)
@@ -69,10 +72,12 @@ class Evaluation:
     Attributes:
         part: where it was measured.
         headline: the metric that decides, a key of `metrics`.
-        lower_is_better: which way the headline points.
+        lower_is_better: which way all metrics point.
         metrics: the network's figures by name, such as {"mae": 1.2, "rmse": 1.9}.
         baselines: the same figures for each naive rule, by the rule's name.
         details: what the report draws, JSON-able; its keys are the task's own.
+        chance: how often chance alone would give a lead over the best naive rule as large as this
+            (`sign_flip_test`); None where nobody asked.
     """
 
     part: Part
@@ -81,17 +86,49 @@ class Evaluation:
     metrics: dict[str, float]
     baselines: dict[str, dict[str, float]]
     details: dict[str, Any] = field(default_factory=dict)
+    chance: float | None = None
 
 
 # (batch, state) -> (outputs, state). Outputs are (T, B, K), or (B, K) where the last step is read.
 Forward = Callable[[Batch, Any], tuple[Tensor, Any]]
 
 
-class Task(ABC):
-    """Forecast, classify or text."""
+class Learnt(Protocol):
+    """What a task learnt from the training part, kept with the model."""
+
+    def describe(self) -> dict[str, Any]:
+        """JSON-able."""
+
+    @classmethod
+    def restore(cls, description: dict[str, Any]) -> Self:
+        """What `describe` gave."""
+
+
+L = TypeVar("L", bound=Learnt)
+D = TypeVar("D")
+
+
+class Task(ABC, Generic[L, D]):
+    """Forecast, classify or text.
+
+    Args:
+        learnt: what was learnt from the training part.
+        data: what is trained on or measured; None for a restored task until it loads some.
+    """
 
     name: ClassVar[str]
     carries_state: ClassVar[bool] = False  # text: the state goes on from one batch to the next
+
+    def __init__(self, learnt: L, data: D | None = None) -> None:
+        self.learnt = learnt
+        self._data = data
+
+    @property
+    def data(self) -> D:
+        """The data; DataError where the task was restored without any."""
+        if self._data is None:
+            raise DataError("This model was restored without data. Give it some with load(path).")
+        return self._data
 
     @property
     @abstractmethod
@@ -117,9 +154,9 @@ class Task(ABC):
     def summary(self) -> dict[str, Any]:
         """What the data are and how they were split, JSON-able, for the screen and the report."""
 
-    @abstractmethod
     def describe(self) -> dict[str, Any]:
         """All that is needed to read new data the same way, JSON-able; goes into model.json."""
+        return {"task": self.name, **self.learnt.describe()}
 
     @classmethod
     @abstractmethod

@@ -12,51 +12,19 @@ from torch.nn import functional
 
 from bptt.errors import ArgumentError, DataError
 from bptt.tasks.baselines import CharacterCounts
+from bptt.tasks.chance import in_blocks, sign_flip_test
+from bptt.tasks.encoding import Floats
 from bptt.tasks.options import DataOptions
 from bptt.tasks.scores import text_metrics
 from bptt.tasks.table import read_utf8
-from bptt.tasks.task import Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
+from bptt.tasks.task import PARTS, Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
+from bptt.tasks.vocabulary import UNKNOWN, TextLearnt, Vocabulary
 
 SHARES = (0.80, 0.90)  # of the characters: the end of training, the end of validation
 USUAL_WINDOW, LEAST_CHARACTERS = 64, 100
-UNKNOWN, NO_TARGET = 0, -1
+NO_TARGET = -1
+BLOCK = 64  # neighbouring characters are no independent trials; such blocks nearly are
 SAMPLES, PROMPT, WRITTEN = 3, 40, 240  # what the report shows: samples, and characters in each
-
-
-@dataclass(frozen=True)
-class Vocabulary:
-    """The characters of the training part, coded from 1 in Unicode's order; 0 is any other.
-
-    >>> Vocabulary("abc").encode("cab!").tolist()
-    [3, 1, 2, 0]
-    """
-
-    characters: str
-
-    @classmethod
-    def learn(cls, text: str) -> Self:
-        """From the training part alone."""
-        return cls("".join(sorted(set(text))))
-
-    @property
-    def size(self) -> int:
-        """Codes there are, with that of unknown characters."""
-        return len(self.characters) + 1
-
-    def encode(self, text: str) -> NDArray[np.int64]:
-        """(N,) codes."""
-        known, points = _code_points(self.characters), _code_points(text)
-        place = np.searchsorted(known, points).clip(max=len(known) - 1)
-        return np.where(known[place] == points, place + 1, UNKNOWN)
-
-    def decode(self, codes: NDArray[np.int64]) -> str:
-        """The characters of (N,) codes, a replacement character for what is unknown."""
-        return "".join(self.characters[code - 1] if code else "\ufffd" for code in codes)
-
-
-def _code_points(text: str) -> NDArray[np.int64]:
-    # surrogatepass: a prompt typed in a terminal may hold what no text file can
-    return np.frombuffer(text.encode("utf-32-le", "surrogatepass"), "<u4").astype(np.int64)
 
 
 class RowBatches(Batches):
@@ -96,25 +64,19 @@ class RowBatches(Batches):
         )
 
 
-class Text(Task):
+@dataclass(frozen=True)
+class TextData:
+    """The codes of each part, and the file's name."""
+
+    parts: dict[Part, NDArray[np.int64]]
+    source: str
+
+
+class Text(Task[TextLearnt, TextData]):
     """Predict each next character; the state goes on from window to window."""
 
     name = "text"
     carries_state = True
-
-    def __init__(
-        self,
-        vocabulary: Vocabulary,
-        counts: CharacterCounts,
-        window: int,
-        parts: dict[Part, NDArray[np.int64]] | None = None,
-        source: str = "",
-    ) -> None:
-        self.vocabulary = vocabulary
-        self.counts = counts
-        self.window = window
-        self.source = source
-        self._parts = parts
 
     @classmethod
     def open(cls, path: str | Path, options: DataOptions) -> Self:
@@ -133,39 +95,31 @@ class Text(Task):
         vocabulary = Vocabulary.learn(text[:first])
         codes = vocabulary.encode(text)
         counts = CharacterCounts.learn(codes[:first], vocabulary.size)
-        parts: dict[Part, NDArray[np.int64]] = {
-            "train": codes[:first],
-            "validation": codes[first:second],
-            "test": codes[second:],
-        }
-        window = options.window or USUAL_WINDOW
-        return cls(vocabulary, counts, window, parts, Path(path).name)
+        learnt = TextLearnt(vocabulary, counts, options.window or USUAL_WINDOW)
+        parts = dict(zip(PARTS, np.split(codes, [first, second]), strict=True))
+        return cls(learnt, TextData(parts, Path(path).name))
 
     def load(self, path: str | Path) -> Self:
-        """This task over a new text, all of it the "test" part."""
+        """This task over a new text, all of it the "test" part.
+
+        Warns:
+            DataWarning: the text has characters that training never saw.
+        """
         text = read_utf8(Path(path))
         if len(text) < 2:
             raise DataError(f"{path} has {len(text)} characters; two are needed at least.")
-        codes = self.vocabulary.encode(text)
-        name = Path(path).name
-        return type(self)(self.vocabulary, self.counts, self.window, {"test": codes}, name)
-
-    @property
-    def parts(self) -> dict[Part, NDArray[np.int64]]:
-        """The codes of each part; DataError where the task was restored without data."""
-        if self._parts is None:
-            raise DataError("This model was restored without data. Give it some with load(path).")
-        return self._parts
+        codes = self.learnt.vocabulary.encode_new(text, str(path))
+        return type(self)(self.learnt, TextData({"test": codes}, Path(path).name))
 
     @property
     def shape(self) -> NetworkShape:
         """Input: a character's code. Outputs: one for each code."""
-        size = self.vocabulary.size
+        size = self.learnt.vocabulary.size
         return NetworkShape(numeric=0, categories=(size,), outputs=size, read="every step")
 
     def batches(self, part: Part, batch_size: int) -> Batches:
         """Windows in the order of the text, `batch_size` rows side by side."""
-        return RowBatches(self.parts[part], batch_size, self.window)
+        return RowBatches(self.data.parts[part], batch_size, self.learnt.window)
 
     def loss(self, outputs: Tensor, batch: Batch) -> tuple[Tensor, int]:
         """Summed cross-entropy (nats) and the number of characters."""
@@ -177,40 +131,51 @@ class Text(Task):
 
     def evaluate(self, forward: Forward, part: Part, batch_size: int) -> Evaluation:
         """Bits per character and perplexity, beside unigram's and bigram's."""
-        batches = self.batches(part, batch_size)
-        nats, characters, state = 0.0, 0, None
-        for step in range(len(batches)):
-            batch = batches.batch(0, 0, step)
-            with torch.no_grad():
-                outputs, state = forward(batch, state)
-            summed, count = self.loss(outputs.detach().cpu().double(), batch)
-            nats, characters = nats + float(summed), characters + count
+        nats, rules = self._nats(forward, part, batch_size), self._rules(self.data.parts[part])
+        baselines = {name: text_metrics(naive) for name, naive in rules.items()}
+        best = min(rules.values(), key=np.sum)
         return Evaluation(
             part=part,
             headline="bits_per_character",
             lower_is_better=True,
-            metrics=text_metrics(nats, characters),
-            baselines=self._baselines(self.parts[part]),
+            metrics=text_metrics(nats),
+            baselines=baselines,
             details={"samples": self._samples(forward)} if part == "test" else {},
+            chance=sign_flip_test(in_blocks(best - nats, BLOCK)),
         )
+
+    def _nats(self, forward: Forward, part: Part, batch_size: int) -> Floats:
+        """(N - 1,) negative log likelihood of each character but the first, in the text's order."""
+        batches, found, state = self.batches(part, batch_size), [], None
+        for step in range(len(batches)):
+            batch = batches.batch(0, 0, step)
+            with torch.no_grad():
+                outputs, state = forward(batch, state)
+            scores = outputs.detach().cpu().double().movedim(-1, 1)
+            found.append(
+                functional.cross_entropy(
+                    scores, batch.targets, ignore_index=NO_TARGET, reduction="none"
+                )
+            )
+        return torch.cat(found).T.flatten()[: len(self.data.parts[part]) - 1].numpy()
 
     def _samples(self, forward: Forward) -> list[dict[str, str]]:
         """What the network writes where the test part goes on otherwise."""
-        codes, samples = self.parts["test"], []
+        codes, vocabulary, samples = self.data.parts["test"], self.learnt.vocabulary, []
         for seed, start in enumerate(np.linspace(0, len(codes), SAMPLES, endpoint=False)):
-            text = self.vocabulary.decode(codes[int(start) :][: 2 * PROMPT])
+            text = vocabulary.decode(codes[int(start) :][: 2 * PROMPT])
             prompt = (text[text.find(" ") + 1 :] or text)[:PROMPT]  # from the start of a word
-            written = self.generate(forward, prompt, WRITTEN, temperature=0.8, seed=seed)
+            written = self._write(forward, vocabulary.encode(prompt), WRITTEN, 0.8, seed)
             samples.append({"prompt": prompt, "text": written})
         return samples
 
-    def _baselines(self, codes: NDArray[np.int64]) -> dict[str, dict[str, float]]:
-        after = codes[1:]
-        rules = {
-            "unigram": self.counts.unigram(after),
-            "bigram": self.counts.bigram(codes[:-1], after),
+    def _rules(self, codes: NDArray[np.int64]) -> dict[str, Floats]:
+        """What the naive rules give in place of `_nats`."""
+        before, after, counts = codes[:-1], codes[1:], self.learnt.counts
+        return {
+            "unigram": -np.log(counts.unigram(after)),
+            "bigram": -np.log(counts.bigram(before, after)),
         }
-        return {n: text_metrics(-float(np.log(p).sum()), len(p)) for n, p in rules.items()}
 
     def generate(
         self, forward: Forward, prompt: str, length: int, temperature: float = 1.0, seed: int = 0
@@ -227,44 +192,48 @@ class Text(Task):
 
         Raises:
             ArgumentError: an empty prompt, or a negative length or temperature.
+
+        Warns:
+            DataWarning: the prompt has characters that training never saw.
         """
         _check_generation(prompt, length, temperature)
+        codes = self.learnt.vocabulary.encode_new(prompt, "The prompt")
+        return self._write(forward, codes, length, temperature, seed)
+
+    def _write(
+        self,
+        forward: Forward,
+        codes: NDArray[np.int64],
+        length: int,
+        temperature: float,
+        seed: int,
+    ) -> str:
         generator = torch.Generator().manual_seed(seed)
-        codes, state, written = self.vocabulary.encode(prompt), None, []
+        state, written = None, []
         for _ in range(length):
             with torch.no_grad():
                 outputs, state = forward(_one_row(codes), state)
             code = _draw(outputs[-1, 0].detach().cpu().double(), temperature, generator)
-            written.append(self.vocabulary.characters[code - 1])
+            written.append(self.learnt.vocabulary.characters[code - 1])
             codes = np.array([code])
         return "".join(written)
 
     def summary(self) -> dict[str, Any]:
         """What the text is and how it was cut."""
-        sizes = {part: len(codes) for part, codes in self.parts.items()}
+        sizes = {part: len(codes) for part, codes in self.data.parts.items()}
         return {
             "task": self.name,
-            "data": self.source,
+            "data": self.data.source,
             "characters": sum(sizes.values()),
-            "vocabulary": self.vocabulary.characters,
-            "window": self.window,
+            "vocabulary": self.learnt.vocabulary.characters,
+            "window": f"{self.learnt.window:,} characters",
             "split": sizes,
-        }
-
-    def describe(self) -> dict[str, Any]:
-        """All that was learnt; goes into model.json."""
-        return {
-            "task": self.name,
-            "window": self.window,
-            "characters": self.vocabulary.characters,
-            "counts": self.counts.describe(),
         }
 
     @classmethod
     def restore(cls, description: dict[str, Any]) -> Self:
         """The task of a trained model, without data."""
-        counts = CharacterCounts.restore(description["counts"])
-        return cls(Vocabulary(description["characters"]), counts, description["window"])
+        return cls(TextLearnt.restore(description))
 
 
 def _check_generation(prompt: str, length: int, temperature: float) -> None:

@@ -7,8 +7,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from bptt.tasks.batches import epoch_order, slice_of
-from bptt.tasks.task import Batch, Batches
+from bptt.tasks.batches import ItemBatches
+from bptt.tasks.task import Batch
 
 MOST_WINDOWS = 8192  # an epoch has hardly more; longer series are read in larger strides
 
@@ -99,28 +99,19 @@ class Rows:
         return self.deviation[rows].unsqueeze(-2) * self.change
 
 
-class WindowBatches(Batches):
-    """Batches of windows, shuffled anew each epoch or in their order."""
+class WindowBatches(ItemBatches):
+    """Batches of windows."""
 
     def __init__(
         self, rows: Rows, windows: Windows, window: int, batch_size: int, *, shuffle: bool
     ) -> None:
+        super().__init__(len(windows), batch_size, shuffle=shuffle)
         self.rows = rows
         self.windows = windows
         self.window = window
-        self.batch_size = batch_size
-        self.shuffle = shuffle
-
-    def __len__(self) -> int:
-        return -(-len(self.windows) // self.batch_size)
-
-    def batch(self, seed: int, epoch: int, step: int) -> Batch:
-        """Targets (T, B, H, K): changes in the rows' units, NaN where nothing is to be forecast."""
-        order = epoch_order(len(self.windows), seed, epoch, shuffle=self.shuffle)
-        return self.take(order[slice_of(step, self.batch_size)])
 
     def take(self, chosen: NDArray[np.int64]) -> Batch:
-        """The chosen windows as one batch."""
+        """Targets (T, B, H, K): changes in the rows' units, NaN where nothing is to be forecast."""
         rows, data = self.row_numbers(chosen), self.rows
         unit = data.unit(rows)
         ahead = rows[..., None] + torch.arange(1, len(data.change) + 1)
