@@ -12,7 +12,8 @@ from bptt.errors import CellError
 
 def now() -> int:
     """A number greater than that of every graph node made so far, in this thread."""
-    node = torch.empty(0, requires_grad=True).view(0).grad_fn
+    with torch.enable_grad():
+        node = torch.empty(0, requires_grad=True).view(0).grad_fn
     return node._sequence_nr()  # type: ignore[union-attr]
 
 
