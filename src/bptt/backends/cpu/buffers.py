@@ -1,0 +1,34 @@
+"""A share's own buffers: carries twice, scratch memories, the sums of products."""
+
+from typing import NamedTuple
+
+from bptt.backends.cpu.layout import Layout
+from bptt.backends.cpu.stage import across
+from bptt.backends.cpu.tiling import Tiling
+
+
+class Buffer(NamedTuple):
+    """A buffer of `fixed + height * row` bytes, where height is the rows of the largest share."""
+
+    name: str
+    fixed: int
+    row: int
+
+
+def buffers(tilings: list[Tiling | None], layout: Layout) -> list[Buffer]:
+    """Everything that a share needs, in the order in which it lies."""
+    line = layout.lanes * layout.size
+    found = [Buffer("ones", line, 0)]
+    cuts = [cut for cut in tilings if cut]
+    if cuts:
+        fixed = max([across(cut, layout) * cut.rows for cut in cuts if not cut.block], default=0)
+        row = max([across(cut, layout) for cut in cuts if cut.block], default=0)
+        found.append(Buffer("sums", fixed, row))
+    for memory in layout.memories.values():
+        if memory.kind == "scratch":
+            found.append(Buffer(f"all_{memory.name}", 0, layout.pitch(memory.name)))
+        elif memory.kind == "carry":
+            found.append(Buffer(f"old_{memory.name}", 0, layout.pitch(memory.name)))
+            if memory.name in layout.stored:
+                found.append(Buffer(f"new_{memory.name}", 0, layout.pitch(memory.name)))
+    return found

@@ -1,0 +1,154 @@
+"""Which sequences run through which steps, and how they are shared among threads."""
+
+import functools
+import itertools
+from typing import NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+
+SHARE = 40_000  # vector operations, about ten microseconds: less is not worth a second thread
+
+
+class Rows(NamedTuple):
+    """One row for each run of a sequence through some steps.
+
+    Attributes:
+        sequence: (R,) int64, the sequence that each row runs; None for one row each, in order.
+        start: (R,) int64, the time index of a row's first step; None for the first step of all, or
+            the last one going backward.
+        steps: (R,) int64, how many steps a row runs, 0 allowed; None for all T.
+        direction: 1 if time goes up from step to step, -1 if it goes down.
+    """
+
+    sequence: Tensor | None = None
+    start: Tensor | None = None
+    steps: Tensor | None = None
+    direction: int = 1
+
+
+class Order(NamedTuple):
+    """Rows as a kernel takes them, longest first.
+
+    Attributes:
+        order: of each row, its place in a (T * B) memory at the first step, less `first`.
+        sequence: of each row.
+        steps: of each row, or None if all run `longest` steps.
+        first: added to every place.
+        stride: from a row's place at one step to the next.
+        longest: steps of the longest row.
+        shares: first row of each thread's share, and the end.
+        height: rows of the largest share.
+    """
+
+    order: Tensor
+    sequence: Tensor
+    steps: Tensor | None
+    first: int
+    stride: int
+    longest: int
+    shares: tuple[int, ...]
+    height: int
+
+
+def arrange(rows: Rows | None, times: int, batch: int, work: int) -> Order:
+    """Sorts rows and gives each thread about as many steps as the others.
+
+    Args:
+        rows: or None for every sequence through all steps.
+        times: T.
+        batch: B.
+        work: vector operations of one row at one step.
+
+    Raises:
+        ValueError: if a row leaves its memories.
+    """
+    sequence, start, steps, direction = rows or Rows()
+    if direction not in (1, -1):
+        raise ValueError(f"expected a direction of 1 or -1, got {direction}")
+    if sequence is None and start is None and steps is None:
+        return _whole(times, batch, direction, work, torch.get_num_threads())
+    return _sorted(sequence, start, steps, direction, times, batch, work)
+
+
+@functools.lru_cache(maxsize=64)
+def _whole(times: int, batch: int, direction: int, work: int, threads: int) -> Order:
+    """Every sequence through all steps."""
+    numbers = torch.arange(batch)
+    first = 0 if direction == 1 else (times - 1) * batch
+    count = _count(batch, times * batch * work, threads)
+    shares = tuple(batch * i // count for i in range(count + 1))
+    return Order(
+        numbers, numbers, None, first, direction * batch, times, shares, -(-batch // count)
+    )
+
+
+def _sorted(
+    sequence: Tensor | None,
+    start: Tensor | None,
+    steps: Tensor | None,
+    direction: int,
+    times: int,
+    batch: int,
+    work: int,
+) -> Order:
+    size = next(len(part) for part in (sequence, start, steps) if part is not None)
+    rows = _array(sequence, size, lambda: np.arange(size))
+    begin = _array(start, size, lambda: np.full(size, 0 if direction == 1 else times - 1))
+    length = _array(steps, size, lambda: np.full(size, times))
+    _check(rows, begin, length, direction, times, batch)
+    by_length = np.argsort(-length, kind="stable")
+    rows, begin, length = rows[by_length], begin[by_length], length[by_length]
+    shares = _shares(length, work)
+    return Order(
+        torch.from_numpy(begin * batch + rows),
+        torch.from_numpy(rows),
+        torch.from_numpy(length),
+        0,
+        direction * batch,
+        int(length[0]) if size else 0,
+        shares,
+        max(b - a for a, b in itertools.pairwise(shares)),
+    )
+
+
+def _array(given: Tensor | None, size: int, default) -> np.ndarray:
+    found = default() if given is None else given.numpy()
+    if found.shape != (size,) or found.dtype != np.int64:
+        raise ValueError(f"expected {size} rows of int64, got shape {found.shape} of {found.dtype}")
+    return found
+
+
+def _check(
+    sequence: np.ndarray,
+    start: np.ndarray,
+    steps: np.ndarray,
+    direction: int,
+    times: int,
+    batch: int,
+) -> None:
+    """Refuses rows that leave their memories."""
+    end = start + direction * (steps - 1)
+    low, high = np.minimum(start, end), np.maximum(start, end)
+    inside = ((low >= 0) & (high < times) & (steps > 0)) | (steps == 0)
+    if not (inside & (sequence >= 0) & (sequence < batch)).all():
+        raise ValueError(
+            f"expected rows within {times} steps of {batch} sequences, got sequences {sequence}, "
+            f"starts {start}, steps {steps}, direction {direction}"
+        )
+
+
+def _shares(steps: np.ndarray, work: int) -> tuple[int, ...]:
+    """First row of each share, and the end: about as many steps in each."""
+    total = int(steps.sum())
+    count = _count(len(steps), total * work, torch.get_num_threads())
+    if count == 1:
+        return 0, len(steps)
+    ends = np.searchsorted(np.cumsum(steps), [total * i / count for i in range(1, count)])
+    return (0, *(int(end) + 1 for end in ends), len(steps))
+
+
+def _count(rows: int, work: int, threads: int) -> int:
+    """How many threads are worth their start."""
+    return max(1, min(threads, rows, work // SHARE))

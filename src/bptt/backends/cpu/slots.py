@@ -1,0 +1,31 @@
+"""The argument block: what a kernel is told, as 64-bit integers at fixed places.
+
+    claimed   shares taken so far                  order     of each row: its place at step 0 in a
+    shares    first row of each share, and the end           step memory, b for rows as they come
+    height    rows of the largest share            first     added to every place
+    sequence  b of each row                        stride    places from one step to the next
+    steps     of each row, or null: all the same   longest   steps of rows when `steps` is null
+    pack      whether to pack the weights first    mask      (T, B) bytes, or null
+    packed    where packed weights lie             leave     whether resets come after the stages
+    scratch   where the shares' buffers begin      reach     bytes of a share's buffers
+
+Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
+k + 1 and `across` from column to column; of a carry `begin`, `end` and `fresh` in place of its
+address, the last two null where nothing is wanted.
+"""
+
+from bptt.compiler.stages import Loop
+
+HEAD = (
+    "claimed", "shares", "height", "order", "sequence", "steps", "first", "stride", "longest",
+    "pack", "mask", "leave", "packed", "scratch", "reach",
+)  # fmt: skip
+PARTS = {"matrix": ("", ".down", ".across"), "carry": (".begin", ".end", ".fresh"), "scratch": ()}
+
+
+def slots(loop: Loop) -> dict[str, int]:
+    """The place of each argument by name."""
+    names = list(HEAD)
+    for memory in loop.memories:
+        names += [memory.name + part for part in PARTS.get(memory.kind, ("",))]
+    return {name: place for place, name in enumerate(names)}
