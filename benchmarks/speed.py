@@ -4,6 +4,7 @@
     python benchmarks/speed.py --quick            # a few small shapes: two minutes
     python benchmarks/speed.py --cells LSTM GRU --shapes 100,32,16,64 --peers jax --parts table
     python benchmarks/speed.py --write            # ... and into README.md and docs/performance.md
+    python benchmarks/speed.py --show benchmarks/results/speed.json --markdown    # once more
 
 Forward + backward with every gradient (inputs, initial state, all weights), float32, the product
 with the inputs included; and forward alone under `no_grad`. All take part in one process with the
@@ -27,8 +28,10 @@ each gets about the same seconds. Ratios hold from day to day, milliseconds do n
 import argparse
 import datetime
 import importlib.metadata
+import json
 from collections.abc import Callable, Iterable
 from itertools import product
+from pathlib import Path
 from typing import Any
 
 import record
@@ -107,16 +110,33 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--shapes", nargs="+", type=_shape, metavar="T,B,I,H")
     parser.add_argument("--peers", nargs="*", choices=peers.PEERS, default=list(peers.PEERS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--seconds", type=float, help="for a cell at a shape; 4, or 1 if quick")
+    parser.add_argument("--seconds", type=float, help="for a cell at a shape; 3, or 1 if quick")
     parser.add_argument("--by", choices=("median", "best"), default="median")
-    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--threads", type=int, default=min(2, len(peers.cores())))
     parser.add_argument("--backend", default="auto", help="of bptt.unroll")
+    parser.add_argument("--show", type=Path, metavar="FILE", help="saved results; measure nothing")
     parser.add_argument("--markdown", action="store_true", help="print the tables as Markdown")
     parser.add_argument("--write", action="store_true", help="write README, docs/performance.md")
     words = parser.parse_args(given)
+    if problem := _problem(words):
+        parser.error(problem)
     words.shapes = words.shapes or (QUICK if words.quick else GRID)
-    words.seconds = words.seconds or (1.0 if words.quick else 4.0)
+    words.seconds = words.seconds or (1.0 if words.quick else 3.0)
     return words
+
+
+def _problem(words: argparse.Namespace) -> str | None:
+    """What would stop the command only after all was measured, or before."""
+    if not 1 <= words.threads <= len(peers.cores()):
+        return f"--threads should be 1 to {len(peers.cores())}, the cores here; got {words.threads}"
+    if words.show and not words.show.is_file():
+        return f"--show should be a file of saved results; there is no {words.show}"
+    try:
+        for document in PAGES if words.write else ():
+            record.around("speed", document)
+    except ValueError as error:
+        return str(error)
+    return None
 
 
 def _shape(text: str) -> Shape:
@@ -133,17 +153,20 @@ def is_whole(words: argparse.Namespace) -> bool:
     return all(getattr(words, name) == whole[name] for name in what)
 
 
-def main() -> None:
-    words = parsed()
-    pages = PAGES if words.write else {}
-    for document in pages:
-        record.around("speed", document)
+def measured(words: argparse.Namespace) -> Result:
+    """`run` on the cores that were asked for, saved."""
     peers.use_cores(words.threads)
     found = run(words, Settings(words.seconds, words.by, words.threads, words.backend))
     path = record.save("speed" if is_whole(words) else "speed-partial", found)
+    print(f"\nsaved in {path}\n")
+    return found
+
+
+def main() -> None:
+    words = parsed()
+    found = json.loads(words.show.read_text()) if words.show else measured(words)
     print(page.full(found, record.table if words.markdown else page.plain))
-    print(f"\nsaved in {path}")
-    for document, text in pages.items():
+    for document, text in PAGES.items() if words.write else ():
         record.write("speed", text(found, record.table), document)
 
 

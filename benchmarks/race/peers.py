@@ -19,27 +19,22 @@ def use_cores(count: int) -> None:
     """Confine this process to so many cores, one thread on each, before anyone starts threads.
 
     jax has no setting for its threads: it takes as many as the process has cores.
-
-    Raises:
-        ValueError: there are not so many.
     """
     torch.set_num_threads(count)
     os.environ["JAX_PLATFORMS"] = "cpu"
-    if not hasattr(os, "sched_setaffinity"):
-        return
-    cores = _cores()
-    if not 1 <= count <= len(cores):
-        raise ValueError(f"threads should be 1 to {len(cores)}, the cores here; got {count}")
-    os.sched_setaffinity(0, cores[:count])
+    if hasattr(os, "sched_setaffinity"):
+        os.sched_setaffinity(0, cores()[:count])
 
 
-def _cores() -> list[int]:
+def cores() -> list[int]:
     """One processor of each core: two that share a core would share its arithmetic units."""
-    cores: dict[str, int] = {}
+    if not hasattr(os, "sched_getaffinity"):
+        return list(range(os.cpu_count() or 1))
+    found: dict[str, int] = {}
     for processor in sorted(os.sched_getaffinity(0)):
         path = Path(f"/sys/devices/system/cpu/cpu{processor}/topology/thread_siblings_list")
-        cores.setdefault(path.read_text() if path.exists() else str(processor), processor)
-    return list(cores.values())
+        found.setdefault(path.read_text() if path.exists() else str(processor), processor)
+    return list(found.values())
 
 
 def entrants(names: Sequence[str], backend: str) -> tuple[dict[str, Way], list[str]]:

@@ -50,7 +50,7 @@ def shown(rows: Sequence[Row], task: str) -> list[dict[str, str]]:
         aims = AIMS.get(cell, OWN_CELL) if task == "train" else FORWARD_AIM
         line = {"cell": cell}
         line |= {f"against {peer}": _times(found, aims, peer) for peer in _present(rows, task)}
-        line["worst, against the best"] = _times(found, aims, "worst")
+        line["worst, against its best peer"] = _times(found, aims, "worst")
         lines.append(line | {"at T, B, I, H": _shape(found["at"]) if found else ""})
     return lines
 
@@ -77,7 +77,7 @@ def line(row: Row) -> dict[str, str]:
         "cell": row["cell"],
         "T, B, I, H": _shape(row["shape"]),
         **{f"{name}, ms": _ms(train, name) for name in (OURS, *PEERS) if name != "onnxruntime"},
-        "to the best": f"{min(best):.2f}" if best else "",
+        "against the best": f"{min(best):.2f}" if best else "",
         **{f"forward: {name}": _ms(forward, name) for name in (OURS, *PEERS) if name != "loop"},
         "noise": f"{noise(row):.2f}",
     }
@@ -100,7 +100,15 @@ def remarks(rows: Sequence[Row], peak: float) -> list[str]:
         "(aim 60%)"
         for row in large
     ]
-    return found + _own(rows) + _exactness(rows)
+    return [*found, *_own(rows), *_exactness(rows), _quiet(rows)]
+
+
+def _quiet(rows: Sequence[Row]) -> str:
+    found = [noise(row) for row in rows]
+    return (
+        f"noise, a median beside the best turn's: {statistics.median(found):.2f}, at worst "
+        f"{max(found):.2f}; above 1.2 something else was running"
+    )
 
 
 def _own(rows: Sequence[Row]) -> list[str]:
