@@ -45,7 +45,7 @@ def machine() -> Machine:
     return _machine(os.environ.get("BPTT_VECTOR") or None)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _machine(forced: str | None) -> Machine:
     there = _there()
     if forced is None:

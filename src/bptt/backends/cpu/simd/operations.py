@@ -10,12 +10,12 @@ def _llvm(name: str) -> Callable:
 
 
 def _by_lane(name: str) -> Callable:
-    return lambda *given: given[0].by_lane(name, *given[1:])
+    return lambda *given: given[0].library(name, *given[1:])
 
 
 def sign(x: Numbers) -> Numbers:
     """-1, 0 or 1; NaN gives 0, as torch has it."""
-    return (x > 0.0).where(x.like(1.0), (x < 0.0).where(x.like(-1.0), 0.0))
+    return (x > 0.0).where(1.0, (x < 0.0).where(-1.0, 0.0))
 
 
 def maximum(a: Numbers, b: Numbers) -> Numbers:
@@ -30,14 +30,14 @@ def minimum(a: Numbers, b: Numbers) -> Numbers:
 
 def remainder(a: Numbers, b: Numbers) -> Numbers:
     """The remainder with the divisor's sign, as Python's `%`."""
-    left = a.by_lane("fmod", b)
+    left = a.library("fmod", b)
     off = left.differs(0.0) & ((left < 0.0) ^ (b < 0.0))
     return off.where(left + b, left)
 
 
 def sigmoid(x: Numbers) -> Numbers:
     """The logistic function."""
-    return 1.0 / (1.0 + (-x).by_lane("exp"))
+    return 1.0 / (1.0 + (-x).library("exp"))
 
 
 def where(mask: Mask, a: Numbers, b: Numbers) -> Numbers:

@@ -6,7 +6,7 @@ import functools
 _KIND = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 
 
-@functools.lru_cache(maxsize=None)
+@functools.cache
 def _function(address: int):
     return _KIND(address)
 
