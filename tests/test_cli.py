@@ -186,12 +186,26 @@ def test_kill_9_then_ctrl_c_then_the_end_as_if_nothing_had_been(command, tmp_pat
     assert verdicts[0] == verdicts[1]
 
 
-def test_help_does_not_wait_for_what_training_needs():
+def test_help_does_not_wait_for_what_the_verbs_need():
     code = """
 import sys
-from bptt.cli.verbs import app
-app(["--help"], result_action="return_value")
-print([m for m in ("lightning", "polars", "altair") if m in sys.modules])"""
+from bptt.cli.verbs import VERBS, app
+for words in ["--help"], ["--version"], ["train", "--help"], ["predict", "--help"]:
+    app(words, result_action="return_value")
+print([m for m in ("torch", "numpy", "polars", "lightning", "altair") if m in sys.modules])"""
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert said.stdout.endswith("[]\n")
     assert all(verb in said.stdout for verb in ("train", "predict", "generate", "explain"))
+
+
+def test_ctrl_c_during_an_import_ends_the_command_in_one_line(tmp_path):
+    """numpy, for one, goes on in pieces where torch swallowed the interrupt."""
+    (tmp_path / "torch.py").write_text(
+        "import os, signal\n"
+        "try:\n    os.kill(os.getpid(), signal.SIGINT)\n"
+        "except KeyboardInterrupt:\n    pass\n"
+        "raise RuntimeError('half of it is missing')\n"
+    )
+    command = [sys.executable, "-m", "bptt", "train", "sunspots"]
+    said = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "bptt: stopped.\n")

@@ -2,12 +2,6 @@
 
 from pathlib import Path
 
-from rich.console import Console
-
-from bptt.cli.outcome import comparison
-from bptt.cli.trained import load_trained
-from bptt.tasks.opening import find_source
-
 
 def evaluate(run: Path, data: str, /, *, batch_size: int = 256) -> None:
     """Measure a trained network on new data, beside naive rules.
@@ -22,8 +16,13 @@ def evaluate(run: Path, data: str, /, *, batch_size: int = 256) -> None:
     batch_size
         Sequences or windows to read at once.
     """
+    from rich.console import Console
+
+    from bptt.cli.outcome import comparison
+    from bptt.cli.trained import load_trained
+    from bptt.tasks.opening import find_source
+
     trained = load_trained(run)
-    evaluation = trained.task.load(find_source(data, None).path).evaluate(
-        trained.forward, "test", batch_size
-    )
-    Console(highlight=False).print(comparison(evaluation))
+    path = find_source(data, None).path
+    evaluation = trained.task.load(path).evaluate(trained.forward, "test", batch_size)
+    Console(highlight=False).print(comparison(evaluation, path.name))

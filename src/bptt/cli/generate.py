@@ -2,9 +2,7 @@
 
 from pathlib import Path
 
-from bptt.cli.trained import load_trained
 from bptt.errors import ArgumentError, RunError
-from bptt.tasks.text import Text
 
 
 def generate(
@@ -25,6 +23,9 @@ def generate(
     seed
         Decides what is drawn.
     """
+    from bptt.cli.trained import load_trained
+    from bptt.tasks.text import Text
+
     if length < 0 or not 0 <= temperature < float("inf"):
         raise ArgumentError(
             f"expected a length and a temperature of 0 or more; got {length} and {temperature}"

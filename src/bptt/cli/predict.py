@@ -4,12 +4,7 @@ import io
 import sys
 from pathlib import Path
 
-from bptt.cli.trained import load_trained
 from bptt.errors import ArgumentError, RunError
-from bptt.tasks.classify import Classify
-from bptt.tasks.forecast import Forecast
-from bptt.tasks.opening import find_source
-from bptt.train.files import write_atomically
 
 
 def predict(run: Path, data: str, /, *, out: Path | None = None) -> None:
@@ -24,6 +19,12 @@ def predict(run: Path, data: str, /, *, out: Path | None = None) -> None:
     out
         File for the answer, .csv or .parquet; without it, CSV on the screen.
     """
+    from bptt.cli.trained import load_trained
+    from bptt.tasks.classify import Classify
+    from bptt.tasks.forecast import Forecast
+    from bptt.tasks.opening import find_source
+    from bptt.train.files import write_atomically
+
     if out is not None and out.suffix not in (".csv", ".parquet"):
         raise ArgumentError(f"expected --out to end in .csv or .parquet; got {out}")
     trained = load_trained(run)

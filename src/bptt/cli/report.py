@@ -2,9 +2,6 @@
 
 from pathlib import Path
 
-from bptt.report import write_report
-from bptt.train.run import Run
-
 
 def report(run: Path, /) -> None:
     """Write a run's report again, as of now: also while it is being trained.
@@ -14,4 +11,7 @@ def report(run: Path, /) -> None:
     run
         Folder of a run.
     """
+    from bptt.report import write_report
+    from bptt.train.run import Run
+
     print(write_report(Run.open(run).folder))

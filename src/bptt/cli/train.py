@@ -10,7 +10,6 @@ from cyclopts import ArgumentCollection, Group, Parameter
 from rich.console import Console
 
 from bptt.tasks import DataOptions
-from bptt.train import processes
 from bptt.train.config import NetworkOptions, Recipe, TrainingOptions
 from bptt.train.interrupt import Stopped
 
@@ -79,6 +78,8 @@ def train(
         Go on with the run in this folder as if it had never stopped. --epochs sets a new limit.
     """
     training = TrainingOptions(**asdict(recipe)).with_changes(epochs, checkpoint_every)
+    from bptt.train import processes
+
     console = Console(quiet=not processes.is_first(), highlight=False)
     with console.status("Reading the data ..."):
         from bptt.train.job import new_job, resumed_job
@@ -94,6 +95,7 @@ def train(
 
 def _carry_out(job: "Job", console: Console) -> int:
     from bptt.cli.outcome import show_job, show_outcome, show_stop
+    from bptt.train import processes
     from bptt.train.fit import conclude, fit
     from bptt.train.screen import Screen
 
