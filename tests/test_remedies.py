@@ -307,6 +307,11 @@ def run(cell, state=None):
     return bptt.unroll(cell, torch.zeros(T, B, I), state)
 
 
+def other_batch(cell):
+    cell.begin(3)
+    cell(torch.zeros(B, I), torch.zeros(B, H))
+
+
 ERRORS = {
     "p": (lambda: Zoneout(GRU(I, H), 1.5), ArgumentError, "p should be a prob.* got 1.5"),
     "a p": (lambda: Zoneout(LSTM(I, H), (0.1, "c")), ArgumentError, "p should be a prob.* got 'c'"),
@@ -353,7 +358,12 @@ ERRORS = {
     "of the input": (
         lambda: run(RecurrentDropout(GRU(I, H), 0.1, weights="Wx")),
         CellError,
-        "does not multiply all 4 units of the state by Wx",
+        "does not multiply all 4 units of the state by the recurrent weights",
+    ),
+    "another batch": (
+        lambda: other_batch(RecurrentDropout(GRU(I, H), 0.1)),
+        CellError,
+        "the mask ",
     ),
     "no start": (lambda: run(Zoneout(lambda x, s: s, 0.1)), CellError, "does not say what it st"),
     "a state": (

@@ -90,12 +90,7 @@ class RecurrentDropout(Wrapper):
         products = MaskedProducts(weights, self.mask, pytree.tree_leaves((x, state)))
         with products:
             result = self.cell(x, state)
-        if not products.complete:
-            raise CellError(
-                f"RecurrentDropout: the step does not multiply all {self.mask.shape[1]} units of "
-                f"the state by {', '.join(self.weights)}; name the weights that it does multiply "
-                "them by with weights="
-            )
+        products.check()
         return result
 
     def extra_repr(self) -> str:
