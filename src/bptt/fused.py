@@ -133,7 +133,7 @@ def _forward(
 ) -> tuple[Leaves, Leaves, Values, dict[Ref, Tensor]]:
     inputs, initial, fresh, own = job.split(tensors)
     compiled, course = job.compiled, job.course
-    fixed = direction.once({Ref(f"w{i}"): tensor.detach() for i, tensor in enumerate(own)})
+    fixed = direction.once.run({Ref(f"w{i}"): tensor.detach() for i, tensor in enumerate(own)})
     fixed.update(compiled.step.constants)
     values = _given(job, inputs)
     rows = course.steps * course.batch
@@ -324,7 +324,7 @@ def _backward(
     count = len(adjoints) - len(initial)
     absent = frozenset(i for i, adjoint in enumerate(adjoints[:count]) if adjoint is None)
     direction = compiled.backward(absent)
-    fixed = direction.once({Ref(f"w{i}"): tensor.detach() for i, tensor in enumerate(own)})
+    fixed = direction.once.run({Ref(f"w{i}"): tensor.detach() for i, tensor in enumerate(own)})
     fixed.update(compiled.step.constants)
     values = {**values, **_losses(job, adjoints[:count])}
     rows = course.steps * course.batch
@@ -426,8 +426,10 @@ def _gradients(
             rows[name].reshape(leaf.shape) if name in rows else None
             for name, leaf in zip(names, leaves, strict=bool(leaves))
         ]
-    gradients += [
-        None if node is None else found[node].reshape(tensor.shape)
-        for node, tensor in zip(step.d_fixed, own, strict=True)
-    ]
+    reached = {
+        name: found[node]
+        for name, node in zip(step.frontier, step.d_fixed, strict=True)
+        if node is not None
+    }
+    gradients += job.compiled.weights.pull(own, wanted[len(gradients) :], reached)
     return [g if want else None for g, want in zip(gradients, wanted, strict=True)]

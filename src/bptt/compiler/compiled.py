@@ -1,7 +1,6 @@
 """A step made ready for kernels: its two directions, each in columns, loops as stages."""
 
 import functools
-from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import torch
@@ -10,7 +9,8 @@ from bptt.compiler import split, verify
 from bptt.compiler.arrange import Names, arrange
 from bptt.compiler.graph import LEAVES
 from bptt.compiler.lower import Step, lower
-from bptt.compiler.parallel import Parallel, once, parallel
+from bptt.compiler.once import Once
+from bptt.compiler.parallel import Parallel, parallel
 from bptt.compiler.record import Ref
 from bptt.compiler.split import Columns
 from bptt.compiler.stages import Loop
@@ -25,7 +25,7 @@ class Direction(NamedTuple):
         loop: the loop column as stages.
         names: what the loop's memories stand for.
         before, after: what is computed for all steps at once.
-        once: fixed tensors by name, to which it adds what is made of them.
+        once: what is made of fixed tensors alone.
     """
 
     columns: Columns
@@ -33,7 +33,7 @@ class Direction(NamedTuple):
     names: Names
     before: Parallel
     after: Parallel
-    once: Callable[[dict], dict]
+    once: Once
 
 
 class Compiled:
@@ -51,13 +51,14 @@ class Compiled:
     def __init__(self, trace: Trace, batch: int, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.step: Step = lower(trace, batch)
-        self.draws = trace.draws
+        self.draws, self.untracked = trace.draws, trace.untracked
         verify.check_graph(self.step.graph)
         verify.check_numbers(self.step, trace, dtype)
         step = self.step
         roots = [n for n in (*step.d_inputs, *step.d_before, *step.d_fixed) if n is not None]
         self.differentiable = bool(roots)
         self.kept = tuple(split.to_keep(step, roots)) if roots else ()
+        self.weights = Once(self.step.once, self.step.frontier, self.untracked)
         states = {n for n, node in enumerate(step.graph.nodes) if node.op == "state"}
         self.states = {step.graph[n].attributes[0]: n for n in states}
 
@@ -109,7 +110,8 @@ class Compiled:
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
         assert set(needed) <= wanted
-        return Direction(columns, loop, names, before, after, once(self.step.once, needed))
+        kept = Once(self.step.once, needed, self.untracked)
+        return Direction(columns, loop, names, before, after, kept)
 
     def _used(self, columns: Columns) -> list[int]:
         """All that a direction computes or takes."""

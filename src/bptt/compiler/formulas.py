@@ -208,6 +208,7 @@ FORMULAS: dict[str, Callable[..., Value]] = {
     "hardtanh": lambda x, low=-1, high=1: _clamp(x, low, high),
     "threshold": lambda x, threshold, value: where(x <= threshold, value, x),
     "elu": _elu,
+    "celu": lambda x, alpha=1.0: _elu(x, alpha, 1, 1 / alpha),
     "leaky_relu": lambda x, slope=0.01: where(x > 0, x, x * slope),
     "gelu": _gelu,
     "silu": lambda x: x * x.sigmoid(),

@@ -9,6 +9,7 @@ from torch import Tensor
 from bptt.compiler.formulas import formula
 from bptt.compiler.graph import Graph
 from bptt.compiler.lowering import Fixed, Lowered, Lowering, Row, Sum, Uniform
+from bptt.compiler.once import refs
 from bptt.compiler.program import without_writes
 from bptt.compiler.record import Operation, Ref
 from bptt.compiler.rules import HANDLERS
@@ -24,7 +25,8 @@ class Step(NamedTuple):
         graph: what it does to rows.
         once: what it does to weights and constants alone, with names of its own.
         outputs, state, d_inputs, d_before: nodes of the results; None for no gradient.
-        d_fixed: per fixed tensor its gradient, summed over rows; None for none.
+        frontier: names of fixed tensors, and d_fixed the gradient of each, summed over rows; None
+            for none.
         constants: tensors written in the step's own code, by name.
     """
 
@@ -35,6 +37,7 @@ class Step(NamedTuple):
     d_inputs: list[int | None]
     d_before: list[int | None]
     d_fixed: list[int | None]
+    frontier: list[Ref]
     constants: dict[Ref, Tensor]
 
 
@@ -70,7 +73,8 @@ class _Dispatch(Lowering):
             [self._row(name) for name in trace.state],
             [None if name is None else self._row(name) for name in trace.d_inputs],
             [None if name is None else self._row(name) for name in trace.d_before],
-            [self._summed(name, index) for index, name in enumerate(trace.d_fixed)],
+            [self._summed(d, own) for d, own in zip(trace.d_fixed, trace.frontier, strict=True)],
+            trace.frontier,
             {name: t for name, t in trace.tensors.items() if name.startswith("k")},
         )
 
@@ -79,18 +83,18 @@ class _Dispatch(Lowering):
         value = self.values[name]
         shape = self.tensors[name].shape[1:]
         if isinstance(value, Uniform):
-            return self.graph.expand(self.graph.number(value.value), shape)
+            return self.graph.expand_number(value.value, shape)
         if isinstance(value, Fixed):
             value = Row(self._beside(value, len(shape) + 1, len(shape) + 1, 1), 0)
         if isinstance(value, Sum) or value.axis != 0 or value.inner != 1:
             raise Untraceable(f"a result of shape {tuple(self.tensors[name].shape)} mixes the rows")
-        return self.graph.expand(value.node, shape)
+        return self.expanded(value.node, shape)
 
-    def _summed(self, name: Ref | None, index: int) -> int | None:
+    def _summed(self, name: Ref | None, own: Ref) -> int | None:
         """The gradient of a fixed tensor as a sum over rows."""
         if name is None:
             return None
-        value, shape = self.values[name], self.trace.tensors[Ref(f"w{index}")].shape
+        value, shape = self.values[name], self.trace.tensors[own].shape
         if isinstance(value, Uniform) and value.value == 0:
             return None
         if isinstance(value, Row) and value.axis == 0 and value.inner == 1:
@@ -107,7 +111,7 @@ class _Dispatch(Lowering):
             return
         self.line = self.trace.lines.get(names[0], "")
         name = operation.func._schema.name.removeprefix("aten::")
-        operands = [self.values[ref] for ref in _refs((operation.args, operation.kwargs))]
+        operands = [self.values[ref] for ref in refs((operation.args, operation.kwargs))]
         if all(isinstance(value, Fixed) for value in operands) and not self._uniform(operation):
             self.keep(operation)
             return
@@ -129,16 +133,16 @@ class _Dispatch(Lowering):
     def _uniform(self, operation: Operation) -> bool:
         """A tensor made of one number: zeros and their like."""
         name = operation.func._schema.name.removeprefix("aten::")
-        return not _refs((operation.args, operation.kwargs)) and name in _FILLED
+        return not refs((operation.args, operation.kwargs)) and name in _FILLED
 
     def _constant(self, operation: Operation) -> Lowered:
         """Of uniform values, perhaps with fixed ones: as torch computes it, if it is one number."""
         result = next(ref for ref in operation.results if ref)
-        tensor, refs = self.tensors[result], _refs((operation.args, operation.kwargs))
-        fixed = any(isinstance(self.values[ref], Fixed) for ref in refs)
+        tensor, names = self.tensors[result], refs((operation.args, operation.kwargs))
+        fixed = any(isinstance(self.values[ref], Fixed) for ref in names)
         if not fixed and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
             return Uniform(float(tensor.flatten()[0]))
-        for ref in refs:
+        for ref in names:
             self.as_fixed(ref)
         self.keep(operation)
         return self.values[result]
@@ -146,20 +150,20 @@ class _Dispatch(Lowering):
     def _linear(self, operation: Operation) -> Sum:
         """An operation on a sum that gives the same before the summing as after it."""
         name = operation.func._schema.name.removeprefix("aten::")
-        refs = _refs((operation.args, operation.kwargs))
-        sums = [ref for ref in refs if isinstance(self.values[ref], Sum)]
-        if not self._is_linear(operation, name, refs, sums):
+        names = refs((operation.args, operation.kwargs))
+        sums = [ref for ref in names if isinstance(self.values[ref], Sum)]
+        if not self._is_linear(operation, name, names, sums):
             raise self._refusal(operation, "on a gradient that is summed over rows")
-        operands = [self._fixed_or_sum(ref) for ref in refs]
+        operands = [self._fixed_or_sum(ref) for ref in names]
         shape = self.tensors[next(ref for ref in operation.results if ref)].shape
-        slots = {ref: Ref(f"#{index}") for index, ref in enumerate(refs)}
+        slots = {ref: Ref(f"#{index}") for index, ref in enumerate(names)}
         given = _mapped(operation.args, slots), _mapped(operation.kwargs, slots)
         return Sum(self.graph.add("linear", operands, shape, operation.func, *given))
 
     def _is_linear(
-        self, operation: Operation, name: str, refs: Sequence[Ref], sums: Sequence[Ref]
+        self, operation: Operation, name: str, names: Sequence[Ref], sums: Sequence[Ref]
     ) -> bool:
-        others = [self.values[ref] for ref in refs if ref not in sums]
+        others = [self.values[ref] for ref in names if ref not in sums]
         if name in _ADDING:  # what is added to a sum would be added once, not once a row
             return all(isinstance(v, Uniform) and v.value == 0 for v in others)
         first = name in _LINEAR_IN_FIRST and operation.args[0] in sums
@@ -193,19 +197,6 @@ class _Dispatch(Lowering):
         )
 
 
-def _refs(value: Any) -> list[Ref]:
-    """The tensors in an operation's arguments, in order, each once."""
-    found: dict[Ref, None] = {}
-    stack = [value]
-    while stack:
-        item = stack.pop()
-        if isinstance(item, Ref):
-            found[item] = None
-        elif isinstance(item, tuple):
-            stack.extend(reversed(item))
-    return list(found)
-
-
 def _mapped(value: Any, names: dict[Ref, Ref]) -> Any:
     if isinstance(value, Ref):
         return names[value]
@@ -222,8 +213,10 @@ def _bound(operation: Operation) -> dict[str, Any]:
 
 
 _RENAMES = ("detach", "alias", "lift_fresh", "lift_fresh_copy", "clone", "contiguous")
-_FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "scalar_tensor")
-_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "fill")
+_FILLED = ("zeros", "ones", "full", "new_zeros", "new_ones", "new_full", "scalar_tensor",
+           "_efficientzerotensor", "empty")  # fmt: skip
+_LIKE = ("zeros_like", "ones_like", "full_like", "new_zeros", "new_ones", "new_full", "fill",
+         "empty_like", "new_empty")  # fmt: skip
 # Operations that are linear in a sum over rows: in whichever operand it is, in the first, in all.
 _LINEAR = (
     "mul", "mm", "bmm", "mv",

@@ -4,7 +4,6 @@ Values have (rows, *shape) with the rows of all steps and sequences in one axis:
 tells rows apart, so T * B of them are computed as B are.
 """
 
-import functools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
@@ -12,7 +11,7 @@ import torch
 from torch import Tensor
 
 from bptt.compiler.graph import LEAVES, SUMS, Graph, Node
-from bptt.compiler.record import Operation, Ref
+from bptt.compiler.record import Ref
 from bptt.compiler.stages import OPERATIONS
 from bptt.compiler.writing import function
 
@@ -248,34 +247,3 @@ def _outer(a: Tensor, b: Tensor) -> Tensor:
 def _outer_heads(a: Tensor, b: Tensor) -> Tensor:
     """t(a) b head by head, summed over rows: a (rows, h, K), b (rows, h, N)."""
     return torch.bmm(a.permute(1, 2, 0), b.permute(1, 0, 2))
-
-
-def once(operations: Sequence[Operation], wanted: Iterable[Ref]) -> Callable[..., dict]:
-    """What weights and constants are made into, once a call: `run(fixed) -> fixed`, by name."""
-    needed, kept = set(wanted), []
-    for operation in reversed(operations):
-        names = {name for name in operation.results if name}
-        if names & needed:
-            kept.append(operation)
-            needed |= set(_refs((operation.args, operation.kwargs)))
-    return functools.partial(_run_once, tuple(reversed(kept)))
-
-
-def _run_once(operations: Sequence[Operation], fixed: dict[Ref, Tensor]) -> dict[Ref, Tensor]:
-    for func, args, kwargs, results in operations:
-        found = func(*_looked_up(args, fixed), **dict(_looked_up(kwargs, fixed)))
-        many = found if isinstance(found, (tuple, list)) else (found,)
-        fixed.update({n: t for n, t in zip(results, many, strict=False) if n is not None})
-    return fixed
-
-
-def _looked_up(value: Any, fixed: dict[Ref, Tensor]) -> Any:
-    if isinstance(value, Ref):
-        return fixed[value]
-    return tuple(_looked_up(item, fixed) for item in value) if isinstance(value, tuple) else value
-
-
-def _refs(value: Any) -> list[Ref]:
-    if isinstance(value, Ref):
-        return [value]
-    return [ref for item in value for ref in _refs(item)] if isinstance(value, tuple) else []

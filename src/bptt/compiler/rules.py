@@ -4,7 +4,7 @@ import math
 from collections.abc import Callable, Sequence
 from typing import Any
 
-from bptt.compiler.formulas import Value
+from bptt.compiler.formulas import Value, where
 from bptt.compiler.lowering import Lowered, Lowering, Row, Sum, Uniform, aten
 from bptt.compiler.record import Operation, Ref
 from bptt.compiler.trace import Untraceable
@@ -38,6 +38,8 @@ def _mm(low: Lowering, operation: Operation, given: Given) -> Lowered:
 
 def _product(low: Lowering, left: Ref, right: Ref) -> Lowered:
     a, b = low.values[left], low.values[right]
+    if Uniform(0.0) in (a, b):
+        return Uniform(0.0)
     if isinstance(a, Row) and isinstance(b, Row):
         return _of_rows(low, a, b)
     if isinstance(a, Row) and a.axis == 0:
@@ -48,7 +50,7 @@ def _product(low: Lowering, left: Ref, right: Ref) -> Lowered:
     raise _mixes(low, "multiplies a weight by the batch from the wrong side")
 
 
-def _of_rows(low: Lowering, a: Row, b: Row) -> Lowered:
+def _of_rows(low: Lowering, a: Row, b: Row) -> Sum:
     """t(a) b: a sum over rows."""
     if a.axis == 1 and b.axis == 0 and a.inner == b.inner:
         m, n = low.graph[a.node].shape, low.graph[b.node].shape
@@ -102,7 +104,12 @@ def _linear(low: Lowering, operation: Operation, given: Given) -> Lowered:
 @_rule("mv")
 def _mv(low: Lowering, operation: Operation, given: Given) -> Lowered:
     """Rows times a fixed vector."""
-    row = low.row(given["self"])
+    row, other = low.row(given["self"]), low.values[given["vec"]]
+    if isinstance(other, Row):  # t(a) b with one column
+        one = Row(low.graph.reshape(other.node, (*low.graph[other.node].shape, 1)), 0, other.inner)
+        summed = _of_rows(low, row, one)
+        shape = _result(low, operation)
+        return Sum(low.graph.add("linear", (summed.node,), shape, aten.view.default, (Ref("#0"), shape), ()))  # fmt: skip
     column = low.once(aten.unsqueeze.default, _fixed(low, given["vec"]), 1)
     node = low.graph.matmul(row.node, low.fixed(column))
     return Row(low.graph.reshape(node, low.graph[node].shape[:-1]), row.axis, row.inner)
@@ -570,6 +577,112 @@ def _filled(low: Lowering, operation: Operation, given: Given) -> Lowered:
         value = given["value"]
         return low.values[value] if isinstance(value, Ref) else Uniform(float(value))
     return Uniform(1.0 if "ones" in name else 0.0)
+
+
+@_rule("empty_like", "new_empty")
+def _empty(low: Lowering, operation: Operation, given: Given) -> Uniform:
+    """Memory that is written before it is read: `copy` says what is in it."""
+    return Uniform(0.0)
+
+
+@_rule("copy")
+def _copy(low: Lowering, operation: Operation, given: Given) -> Lowered:
+    source, shape = low.values[given["src"]], _result(low, operation)
+    if not isinstance(source, Row) or low.dims(given["src"]) != shape:
+        raise Untraceable("copies into a part of a tensor. Use torch.cat or torch.where", low.line)
+    value = Value(low.graph, source.node)
+    number = low.tensors[operation.results[0]].dtype == low.dtype  # type: ignore[index]
+    return Row(where(value, 1.0, 0.0).node if value.is_mask and number else source.node, *source[1:])
+
+
+@_rule("glu")
+def _glu(low: Lowering, operation: Operation, given: Given) -> Row:
+    row, a, b = _halves(low, given["self"], given["dim"])
+    return Row((a * b.sigmoid()).node, *row[1:])
+
+
+def _halves(low: Lowering, ref: Ref, dim: int) -> tuple[Row, Value, Value]:
+    row, rank = low.row(ref), len(low.dims(ref))
+    axis = low.feature(row, rank, dim)
+    half = low.graph[row.node].shape[axis] // 2
+    cut = [low.graph.slice(row.node, axis, *ends) for ends in ((0, half), (half, 2 * half))]
+    return row, Value(low.graph, cut[0]), Value(low.graph, cut[1])
+
+
+@_rule("glu_backward")
+def _glu_backward(low: Lowering, operation: Operation, given: Given) -> Row:
+    row, a, b = _halves(low, given["self"], given["dim"])
+    rank = len(low.dims(given["self"]))
+    g, s = low.aligned(given["grad_output"], (rank - row.axis, row.inner), rank), b.sigmoid()
+    axis = low.feature(row, rank, given["dim"])
+    parts = [(g * s).node, (g * a * (s * (1 - s))).node]
+    return Row(low.graph.cat(parts, axis), *row[1:])
+
+
+@_rule("cumsum")
+def _cumsum(low: Lowering, operation: Operation, given: Given) -> Row:
+    row, dims = low.row(given["self"]), low.dims(given["self"])
+    axis = low.feature(row, len(dims), given["dim"])
+    if axis != len(low.graph[row.node].shape) - 1:
+        raise Untraceable("takes a cumulative sum along another than the last axis", low.line)
+    size = low.graph[row.node].shape[axis]
+    triangle = low.once(aten.triu.default, low.once(aten.ones.default, (size, size)))
+    return Row(low.graph.matmul(row.node, low.fixed(triangle)), *row[1:])
+
+
+@_rule("native_group_norm")
+def _group_norm(low: Lowering, operation: Operation, given: Given) -> list[Row]:
+    row, x, mean, rstd = _groups(low, given)
+    out = (x - mean) * rstd
+    shape, place = low.graph[row.node].shape, (len(low.dims(given["input"])), 1)
+    value = Value(low.graph, low.graph.reshape(out.node, shape))
+    for name, combine in (("weight", "mul"), ("bias", "add")):
+        if given.get(name) is not None:
+            value = value.call(combine, low.aligned(given[name], place, place[0]))
+    statistics = [low.graph.reshape(v.node, (given["group"],)) for v in (mean, rstd)]
+    return [Row(value.node, 0), *(Row(node, 0) for node in statistics)]
+
+
+def _groups(low: Lowering, given: Given) -> tuple[Row, Value, Value, Value]:
+    """The input by groups, with each one's mean and one over its standard deviation."""
+    row, graph, group = low.row(given["input"]), low.graph, given["group"]
+    if row.axis != 0 or row.inner != 1 or len(graph[row.node].shape) != 1:
+        raise Untraceable("normalises groups of more than one axis of features", low.line)
+    size = graph[row.node].shape[0] // group
+    x = Value(graph, graph.reshape(row.node, (group, size)))
+    mean = Value(graph, graph.reduce("sum", x.node, (1,), True)) / size
+    centred = x - mean
+    variance = Value(graph, graph.reduce("sum", (centred * centred).node, (1,), True)) / size
+    return row, x, mean, (variance + given["eps"]).rsqrt()
+
+
+@_rule("native_group_norm_backward")
+def _group_norm_backward(
+    low: Lowering, operation: Operation, given: Given
+) -> list[Lowered | None]:
+    graph, group = low.graph, given["group"]
+    row = low.row(given["input"])
+    width = graph[row.node].shape[0]
+    size, place = width // group, (len(low.dims(given["input"])), 1)
+    g, x = (low.aligned(given[name], place, place[0]) for name in ("grad_out", "input"))
+    mean, rstd = (
+        Value(graph, graph.reshape(low.row(given[name]).node, (group, 1))) for name in ("mean", "rstd")
+    )
+    normal = (Value(graph, graph.reshape(x.node, (group, size))) - mean) * rstd
+    scaled = g if given.get("weight") is None else g * low.aligned(given["weight"], place, place[0])
+    scaled = Value(graph, graph.reshape(low.expanded(scaled.node, (width,)), (group, size)))
+    sums = [
+        Value(graph, graph.reduce("sum", value.node, (1,), True)) / size
+        for value in (scaled, scaled * normal)
+    ]
+    dx = graph.reshape((rstd * (scaled - sums[0] - normal * sums[1])).node, (width,))
+    flat = Value(graph, graph.reshape(normal.node, (width,)))
+    wanted = given["output_mask"]
+    return [
+        Row(dx, 0),
+        _per_feature(low, (g * flat).node, row, [0]) if wanted[1] else None,
+        _per_feature(low, g.node, row, [0]) if wanted[2] else None,
+    ]
 
 
 @_rule("_to_copy", "to")

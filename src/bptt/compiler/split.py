@@ -68,7 +68,7 @@ def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
     return Columns(
         graph,
         _leaves(graph, ("input", "draw", "state")),
-        _boundary(graph, loop),
+        _boundary(graph, loop, step.state),
         tuple(sorted(loop)),
         tuple(step.state),
         tuple(kept),
@@ -99,7 +99,7 @@ def backward(
     return Columns(
         graph,
         (*stored, *_leaves(graph, ("d_output", "d_state"))),
-        _boundary(graph, loop),
+        _boundary(graph, loop, [n for n in step.d_before if n is not None]),
         tuple(sorted(loop)),
         tuple(step.d_before),
         tuple(dict.fromkeys(kept)),
@@ -150,9 +150,9 @@ def _between(graph: Graph, leaves: Iterable[int], roots: Iterable[int]) -> set[i
     return (graph.descendants(leaves) & graph.ancestors(roots)) - leaves
 
 
-def _boundary(graph: Graph, loop: set[int]) -> tuple[int, ...]:
+def _boundary(graph: Graph, loop: set[int], carried: Iterable[int] = ()) -> tuple[int, ...]:
     """What the loop takes from outside that has rows: leaves of its own left out."""
-    taken = {o for n in loop for o in graph[n].operands} - loop
+    taken = ({o for n in loop for o in graph[n].operands} | set(carried)) - loop
     kinds = (*_FREE, "state", "d_state")
     return tuple(sorted(n for n in taken if graph[n].op not in kinds))
 

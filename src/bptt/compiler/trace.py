@@ -9,7 +9,7 @@ Python is found here, with the line that does it.
 import os
 import random
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -45,6 +45,9 @@ class Trace(NamedTuple):
         outputs, state: names of what the step returned.
         d_outputs, d_state: names of the adjoints that went in; None for leaves without.
         d_inputs, d_before, d_fixed: names of the gradients that came out; None where there is none.
+        frontier: names of what is made of weights alone and taken by what is made of rows: d_fixed
+            are its gradients, from which torch finds those of the weights.
+        untracked: results that were computed under no_grad.
         draws: shapes, dtypes and recipes of the random numbers, r0 and so on.
     """
 
@@ -59,6 +62,8 @@ class Trace(NamedTuple):
     d_inputs: list[Ref | None]
     d_before: list[Ref | None]
     d_fixed: list[Ref | None]
+    frontier: list[Ref]
+    untracked: frozenset[Ref]
     draws: Draws
 
 
@@ -91,12 +96,23 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     forward = len(tape.operations)
     names = [[tape.name(leaf) for leaf in leaves] for leaves in (outputs, after)]
     none: list = [None]
-    found = _Gradients(*(none * len(part) for part in (outputs, after, inputs, state, fixed)))
+    frontier = _frontier(tape, fixed) if backward else {}
+    targets = list(frontier.values())
+    found = _Gradients(*(none * len(part) for part in (outputs, after, inputs, state, targets)))
     if backward:
-        found = _differentiate(tape, outputs, after, inputs, state, fixed)
+        found = _differentiate(tape, outputs, after, inputs, state, targets)
     return Trace(
-        tape.operations, forward, tape.tensors, tape.lines, *names, *found, draws
+        tape.operations, forward, tape.tensors, tape.lines, *names, *found,
+        list(frontier), frozenset(tape.untracked), draws,
     )  # fmt: skip
+
+
+def _frontier(tape: "_Tape", fixed: Leaves) -> dict[Ref, Tensor]:
+    """What rows meet of weights, with gradient; the weights themselves where Python is between."""
+    taken = {name: tensor for name, tensor in tape.frontier.items() if tensor.requires_grad}
+    if edges.ends(taken.values(), 0).python:  # a gradient of the user's own for a weight
+        return {Ref(f"w{i}"): leaf for i, leaf in enumerate(fixed) if leaf.requires_grad}
+    return taken
 
 
 def _check_reached(roots: Leaves, known: Leaves, since: int) -> None:
@@ -163,6 +179,9 @@ class _Tape(TorchDispatchMode):
         self.operations: list[Operation] = []
         self.tensors: dict[Ref, Tensor] = {}
         self.lines: dict[Ref, str] = {}
+        self.frontier: dict[Ref, Tensor] = {}
+        self.untracked: set[Ref] = set()
+        self._made_of_rows: set[Ref] = set()
         self._names: dict[tuple, Ref] = {}
         self._alive: list[Any] = []
         for name, leaves in arguments.items():
@@ -174,6 +193,8 @@ class _Tape(TorchDispatchMode):
         with torch._C.DisableTorchFunction():
             key = self._names.setdefault(view_of(tensor), Ref(name))
         self.tensors.setdefault(key, tensor)
+        if key[0] in "xsrd":
+            self._made_of_rows.add(key)
         self._alive.append(tensor)
 
     def name(self, tensor: Tensor) -> Ref:
@@ -195,6 +216,7 @@ class _Tape(TorchDispatchMode):
         encoded = self._encode(args, func, line), self._encode(tuple(kwargs.items()), func, line)
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         names: list[Ref | None] = []
+        rows = self._meet((args, kwargs), encoded)
         for index, tensor in enumerate(outputs):
             if not isinstance(tensor, Tensor):
                 names.append(None)
@@ -204,8 +226,22 @@ class _Tape(TorchDispatchMode):
             self._names[view_of(tensor)] = name
             self.tensors[name] = tensor
             self.lines[name] = line
+            if rows:
+                self._made_of_rows.add(name)
+            if not torch.is_grad_enabled():
+                self.untracked.add(name)
         self._alive.append((args, result))
         self.operations.append(Operation(func, *encoded, tuple(names)))
+
+    def _meet(self, given: Any, encoded: Any) -> bool:
+        """Whether an operation takes rows; if so, what it takes besides is noted."""
+        pairs = list(_pairs(given, encoded))
+        rows = any(name in self._made_of_rows for name, _ in pairs)
+        if rows:
+            for name, tensor in pairs:
+                if name not in self._made_of_rows:
+                    self.frontier.setdefault(name, tensor)
+        return rows
 
     def _encode(self, value: Any, func: Any, line: str) -> Any:
         if isinstance(value, Tensor):
@@ -231,6 +267,17 @@ class _Tape(TorchDispatchMode):
         return name
 
 
+def _pairs(given: Any, encoded: Any) -> Iterator[tuple[Ref, Tensor]]:
+    """The tensors of an operation's arguments with their names."""
+    if isinstance(given, Tensor):
+        yield encoded, given
+    elif isinstance(given, dict):
+        yield from _pairs(tuple(given.values()), tuple(value for _, value in encoded))
+    elif isinstance(given, (tuple, list)):
+        for value, name in zip(given, encoded, strict=True):
+            yield from _pairs(value, name)
+
+
 def _line(frame: FrameType | None) -> str:
     """The innermost line that is neither torch's nor ours."""
     fallback = ""
@@ -244,8 +291,8 @@ def _line(frame: FrameType | None) -> str:
             if name.startswith(cells):
                 return place
             fallback = fallback or place
-            if name.endswith(("step.py", "trace.py")):
-                return ""
+            if frame.f_code in (trace.__code__, _differentiate.__code__):
+                return ""  # beyond is who called bptt.unroll
         frame = frame.f_back
     return ""
 

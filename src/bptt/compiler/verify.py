@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bptt.compiler.graph import LEAVES, SUMS, Graph
 from bptt.compiler.lower import Step
-from bptt.compiler.parallel import once, parallel
+from bptt.compiler.once import Once
+from bptt.compiler.parallel import parallel
 from bptt.compiler.record import Ref
 from bptt.compiler.split import Columns
 from bptt.compiler.trace import Trace, Untraceable
@@ -61,7 +62,7 @@ def check_numbers(step: Step, trace: Trace, dtype: torch.dtype) -> None:
     refs = [node.attributes[0] for node in graph.nodes if node.op in ("fixed", "sequence")]
     with torch.no_grad():
         fixed = {n: t.detach() for n, t in trace.tensors.items() if n[0] in "wk"}
-        fixed = once(step.once, refs)(fixed)
+        fixed = Once(step.once, refs, frozenset()).run(fixed)
         run = parallel(graph, given, [node for node, _ in roots], dtype)
         leaves = [_of_trace(graph, number, trace, dtype) for number in run.given]
         found = run.run(leaves, fixed, 1, len(next(iter(_rows(trace)))))
