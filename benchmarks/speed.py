@@ -1,7 +1,7 @@
 """How fast: `bptt.unroll` against torch.nn, jax, ONNX Runtime and the loop written by hand.
 
     python benchmarks/speed.py                    # all of it: a quarter of an hour
-    python benchmarks/speed.py --quick            # a few small shapes: two minutes
+    python benchmarks/speed.py --quick            # three small shapes: two minutes
     python benchmarks/speed.py --cells LSTM GRU --shapes 100,32,16,64 --peers jax --parts table
     python benchmarks/speed.py --write            # ... and into README.md and docs/performance.md
     python benchmarks/speed.py --show benchmarks/results/speed.json --markdown    # once more
@@ -85,14 +85,15 @@ def _say(row: Result) -> None:
 
 
 def _rest(words: argparse.Namespace, how: Settings, entrants: Any, present: list[str]) -> Result:
+    few = words.cells[:1] if words.quick else words.cells
     heavy = measures.HEAVY[:1] if words.quick else measures.HEAVY
     parts: dict[str, Callable[[], Iterable[Result]]] = {
         "overhead": lambda: (measures.overhead(c, entrants, how) for c in words.cells),
-        "growth": lambda: (measures.growth(c, entrants[peers.OURS], how) for c in words.cells),
-        "first": lambda: (measures.first_calls(c, present, how) for c in words.cells),
+        "growth": lambda: (measures.growth(c, entrants[peers.OURS], how) for c in few),
+        "first": lambda: (measures.first_calls(c, present, how) for c in few),
         "memory": lambda: (
             measures.memory(c, shape, present, how)
-            for c, shape in product(words.cells, heavy)
+            for c, shape in product(few, heavy)
             if KINDS[c].in_torch
         ),
     }
@@ -105,12 +106,14 @@ def _rest(words: argparse.Namespace, how: Settings, entrants: Any, present: list
 def parsed(given: list[str] | None = None) -> argparse.Namespace:
     """The command line; `quick` has become shapes and seconds."""
     parser = argparse.ArgumentParser(description=__doc__.partition("\n")[0])
-    parser.add_argument("--quick", action="store_true", help="a few small shapes, short times")
+    parser.add_argument(
+        "--quick", action="store_true", help="three small shapes, one cell of the slow parts"
+    )
     parser.add_argument("--cells", nargs="+", choices=KINDS, default=list(KINDS))
     parser.add_argument("--shapes", nargs="+", type=_shape, metavar="T,B,I,H")
     parser.add_argument("--peers", nargs="*", choices=peers.PEERS, default=list(peers.PEERS))
     parser.add_argument("--parts", nargs="+", choices=PARTS, default=list(PARTS))
-    parser.add_argument("--seconds", type=float, help="for a cell at a shape; 3, or 1 if quick")
+    parser.add_argument("--seconds", type=float, help="for a cell at a shape; 3, or 0.6 if quick")
     parser.add_argument("--by", choices=("median", "best"), default="median")
     parser.add_argument("--threads", type=int, default=min(2, len(peers.cores())))
     parser.add_argument("--backend", default="auto", help="of bptt.unroll")
@@ -121,7 +124,7 @@ def parsed(given: list[str] | None = None) -> argparse.Namespace:
     if problem := _problem(words):
         parser.error(problem)
     words.shapes = words.shapes or (QUICK if words.quick else GRID)
-    words.seconds = words.seconds or (1.0 if words.quick else 3.0)
+    words.seconds = words.seconds or (0.6 if words.quick else 3.0)
     return words
 
 

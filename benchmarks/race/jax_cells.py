@@ -3,6 +3,9 @@
 `before(w, x)` does for all t at once what does not wait for the state, x (T, B, I); `step(w, p,
 state)` is what `jax.lax.scan` runs, p its row (B, ...). Weights have the names and numbers of the
 PyTorch cell, matrices as (in, out). `once(w)` makes weights of weights.
+
+Tried for the LSTM and not faster forward + backward: `unroll` of 2, 4 and 8, gates by slices, by
+reshape or by a product each (faster forward alone, slower with one sequence), sigmoid through tanh.
 """
 
 from collections.abc import Callable
