@@ -6,10 +6,20 @@ from bptt.lazy import make_lazy
 from bptt.version import __version__
 
 if TYPE_CHECKING:
-    from bptt import cells, errors, methods, nn, testing
+    from bptt import cells, errors, methods, nn, remedies, testing
     from bptt.methods import Full
     from bptt.unroll import unroll
 
-__all__ = ["Full", "__version__", "cells", "errors", "methods", "nn", "testing", "unroll"]
+__all__ = [
+    "Full",
+    "__version__",
+    "cells",
+    "errors",
+    "methods",
+    "nn",
+    "remedies",
+    "testing",
+    "unroll",
+]
 
 make_lazy(__name__, {"methods": ["Full"], "unroll": ["unroll"]})
