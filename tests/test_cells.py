@@ -15,6 +15,7 @@ from bptt import cells
 from bptt.cells import GRU, GRUD, LIF, LSTM, RHN, SLSTM, Dale, Elman, Leaky, LSTMState, Masked
 from bptt.errors import ArgumentError, StructureError
 from bptt.testing import check_cell
+from bptt.train.cells import NAMED, output_size
 
 I, H, T, B = 3, 4, 5, 2  # noqa: E741
 
@@ -107,11 +108,14 @@ def test_gradient_is_autograds_through_the_loop(make):
 
 @every_smooth_cell
 def test_gradient_is_the_finite_difference(make):
+    """Of the reference backend; the public check takes the kernels."""
     cell, x = make(), torch.randn(T, B, I, requires_grad=True)
     state = start(cell)
     sources = x, *pytree.tree_leaves(state), *weights(cell)
     assert torch.autograd.gradcheck(  # perturbs the sources in place
-        lambda *_: tuple(pytree.tree_leaves(bptt.unroll(cell, x, state))), sources, fast_mode=True
+        lambda *_: tuple(pytree.tree_leaves(bptt.unroll(cell, x, state, backend="reference"))),
+        sources,
+        fast_mode=True,
     )
 
 
@@ -427,6 +431,11 @@ def test_constraints_take_any_weight():
     assert register_parametrization(LSTM(I, 2).half(), "Ws", Masked(torch.eye(2, 8))).Ws[0, 1] == 0
     ours.Ws = -torch.ones(2, 8)
     torch.testing.assert_close(ours.Ws[:, 0], torch.tensor([-1.0, 1.0]))
+
+
+@pytest.mark.parametrize("name", NAMED)
+def test_the_command_makes_it(name):
+    assert output_size(name, H, I) == H
 
 
 def test_lstm_state_is_named_and_may_be_plain():
