@@ -306,12 +306,77 @@ def test_a_restored_forecast_predicts_new_series_and_words(tmp_path):
 
 def test_a_horizon_longer_than_what_it_is_measured_on_is_said(tmp_path):
     path = write(tmp_path / "a.csv", y=wave(200))
-    task = open_task(path, options=DataOptions(horizon=31, window=20))
+    task = open_task(path, options=DataOptions(horizon=31, window=25))
     assert "horizon of 31 rows is longer than the 30 rows to measure" in task.summary()["note"]
-    assert open_task(path, options=DataOptions(horizon=30, window=20)).summary()["note"] is None
-    path = write(tmp_path / "b.csv", y=wave(25))
+    assert open_task(path, options=DataOptions(horizon=30, window=25)).summary()["note"] is None
+    path = write(tmp_path / "b.csv", y=wave(30))
     with pytest.warns(DataWarning, match=r"b\.csv: a horizon of 31 rows is longer than the 5 rows"):
         task.load(path)
+
+
+def promotions(path: Path, rows: int, ahead: int) -> Path:
+    """Two series that follow a promotion, which is known `ahead` rows farther than they are."""
+    promotion = np.random.default_rng(3).random(2 * (rows + ahead)) < 0.3
+    sold = wave(len(promotion), 7) + 9.0 * promotion
+    here = np.arange(len(promotion)) % (rows + ahead) < rows
+    return write(
+        path,
+        shop=np.repeat(["7", "8"], rows + ahead),
+        day=np.tile(np.arange(rows + ahead), 2),
+        promotion=promotion.tolist(),
+        rain=[str(i % 5) if h else "" for i, h in enumerate(here)],
+        sold=[f"{y:.3f}" if h else "" for y, h in zip(sold, here, strict=True)],
+    )
+
+
+PROMOTED = DataOptions(target=("sold",), group="shop", time="day", horizon=3, window=10)
+
+
+def test_what_is_known_ahead_is_read_at_the_rows_that_are_forecast(tmp_path):
+    path, options = promotions(tmp_path / "a.csv", 120, 3), DataOptions(known=("promotion",))
+    task = Forecast.open(path, options.over(PROMOTED))
+    assert task.summary()["rows"] == 240
+    assert task.summary()["columns"]["known"] == ("promotion",)
+    table = pl.read_csv(path)
+    known = (table["promotion"] - task.learnt.scale.mean[1]) / task.learnt.scale.deviation[1]
+    read = task.data.rows.numeric[:, -3:]
+    for lead in (1, 2, 3):
+        assert read[:120, lead - 1].tolist() == pytest.approx(known.shift(-lead)[:120].to_list())
+    network = Network(task)
+    assert network(task.batches("train", 8).batch(0, 0, 0), None)[0].shape[-1] == 3
+    ahead = task.predict(network, path)
+    assert ahead["day"].to_list() == [120, 121, 122] * 2
+    assert task.load(path).summary()["split"]["test"] == 240
+    with pytest.raises(DataError, match=r"promotion at .* 3 rows must .*; series '7' has 2"):
+        task.predict(network, promotions(tmp_path / "b.csv", 50, 2))
+    with pytest.raises(DataError, match="column 'sold' has no value in row 121"):
+        open_task(path, options=PROMOTED)
+
+
+def test_knowing_what_is_ahead_helps(tmp_path):
+    path = promotions(tmp_path / "a.csv", 100, 0)
+    errors = []
+    for known in ((), ("promotion",)):
+        task = Forecast.open(path, DataOptions(known=known).over(PROMOTED))
+        errors.append(task.evaluate(train(task, epochs=12, rate=1e-2), "test", 256).metrics["mae"])
+    assert errors[1] < 0.5 * errors[0]
+
+
+def test_the_calendar_and_the_group_are_inputs_where_asked_for(tmp_path):
+    hours = pl.datetime_range(date(2024, 1, 1), date(2024, 1, 31), "1h", eager=True)
+    path = tmp_path / "a.csv"
+    pl.DataFrame({"at": hours, "y": wave(len(hours), 24)}).write_csv(path)
+    task = Forecast.open(path, DataOptions(calendar=True))
+    assert task.summary()["calendar"] == ("time of day", "weekday")
+    assert task.shape.numeric == 2 + 4
+    angle = np.arctan2(*task.data.rows.numeric[:, -4:].numpy().T[[0, 1]]) / (2 * np.pi)
+    assert (angle[:30] % 1 * 24).round(3).tolist() == [i % 24 for i in range(30)]
+    assert restore_task(json.loads(json.dumps(task.describe()))).shape == task.shape
+    task = Forecast.open(
+        two_series(tmp_path / "b.csv"), DataOptions(covariates=("shop",)).over(SHOPS)
+    )
+    assert task.shape.categories == (3,)
+    assert task.data.rows.categorical.unique().tolist() == [1, 2]
 
 
 @pytest.mark.parametrize(
@@ -582,6 +647,7 @@ def test_a_fingerprint_tells_changed_data(tmp_path):
 
 NUMBERS = {"t": [str(i) for i in range(100)], "y": [f"{v:.3f}" for v in wave(100)]}
 Y = DataOptions(target=("y",), time="t")
+YEARS = [f"{1900 + i}-01-01" for i in range(100)]
 TWO = ["a"] * 85 + ["b"] * 15
 DAYS = [f"2020-{i // 28 + 1:02}-{i % 28 + 1:02}" for i in range(100)]
 
@@ -601,6 +667,9 @@ def spoilt(column: str, row: int, cell: str) -> dict[str, list[str]]:
         (NUMBERS, {"target": ("t",)}, "'t' cannot be --target and --time"),
         (NUMBERS, {"window": 90}, "there are 70; a window of 90 .* take --window 69 or less"),
         (NUMBERS, {"horizon": 80}, "smaller --horizon"),
+        (NUMBERS, {"known": ("y",)}, "'y' cannot be --known and --target, --time"),
+        (NUMBERS, {"calendar": True}, "--calendar needs dates, .* ordered by numbers"),
+        ({"t": YEARS, "y": NUMBERS["y"]}, {"calendar": True}, "nothing to tell: .* 25202 days"),
         (NUMBERS, {"label": "t"}, "--target means nothing to a classify task"),
         ({k: v[:8] for k, v in NUMBERS.items()}, {}, "too few rows.* there are 5; .*need 9"),
         ({k: [] for k in NUMBERS}, {}, "a header but no rows"),

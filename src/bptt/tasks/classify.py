@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from bptt.tasks.chance import sign_flip_test
+from bptt.tasks.columns import find_time
 from bptt.tasks.encoding import warn_of_unseen
 from bptt.tasks.labelled import (
     ClassLearnt,
@@ -61,6 +62,7 @@ class Classify(Task[ClassLearnt, LabelledData]):
         wanted += [columns.time] if columns.time else []
         for name in wanted:
             table.need(name, "which the model was trained with")
+        find_time(table, columns.time)
         sequences = read_sequences(table, columns, self.learnt.missing, labelled=labelled)
         warn_of_unseen(sequences.frame, columns.words, self.learnt.codes, table.source)
         parts = np.full(len(sequences), "test")

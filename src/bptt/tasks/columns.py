@@ -149,7 +149,7 @@ def to_numbers(table: Table, names: Sequence[str], what: str) -> Table:
     casts = []
     for name in names:
         column = table.frame[name]
-        if is_number(column.dtype):
+        if is_number(column.dtype) or column.dtype == pl.Boolean:
             casts.append(column.cast(pl.Float64).fill_null(float("nan")))
             continue
         text = column if column.dtype == pl.String else column.cast(pl.String, strict=False)

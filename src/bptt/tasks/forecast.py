@@ -1,7 +1,6 @@
 """Forecast: the next values of one or several series, from a window of their history."""
 
 import warnings
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Self
 
@@ -12,42 +11,18 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from bptt.errors import DataError, DataWarning
-from bptt.tasks.baselines import last_value, seasonal_naive
-from bptt.tasks.chance import in_blocks, sign_flip_test
+from bptt.tasks.choice import choose_columns
 from bptt.tasks.encoding import Floats, warn_of_unseen
-from bptt.tasks.learnt import Learnt, choose_columns, in_rows, learn, rows_of
+from bptt.tasks.learnt import Learnt, in_rows, learn
+from bptt.tasks.measure import measure
 from bptt.tasks.missing import IN_WORDS
 from bptt.tasks.options import DataOptions
-from bptt.tasks.scores import drawn_series, forecast_gains, forecast_metrics, horizon_errors
+from bptt.tasks.prepared import Data, prepare
 from bptt.tasks.seasons import following
 from bptt.tasks.series import Panel, cut_in_time, read_panel, shorter_than
 from bptt.tasks.table import read_table
 from bptt.tasks.task import PARTS, Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
-from bptt.tasks.windows import Rows, WindowBatches, Windows, rolling_windows, training_windows
-
-
-@dataclass(frozen=True)
-class Data:
-    """Series as a network reads them, and how they were cut.
-
-    Attributes:
-        panel: the series.
-        cuts: (S, 4) rows at which each series' train, validation and test begin, and its end.
-        rows: what a network reads.
-        step: (N, K) the unit of MASE.
-        source: the file's name.
-    """
-
-    panel: Panel
-    cuts: NDArray[np.int64]
-    rows: Rows
-    step: Floats
-    source: str
-
-    def bounds(self, part: Part) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-        """(S,) each series' first row of a part, and (S,) the row after its last."""
-        place = PARTS.index(part)
-        return self.cuts[:, place], self.cuts[:, place + 1]
+from bptt.tasks.windows import WindowBatches, Windows, rolling_windows, training_windows
 
 
 class Forecast(Task[Learnt, Data]):
@@ -71,8 +46,7 @@ class Forecast(Task[Learnt, Data]):
         columns = choose_columns(table, options)
         panel = read_panel(table, columns, options.missing or "error")
         learnt = learn(panel, columns, options, table.source)
-        rows, step = rows_of(panel, learnt)
-        return cls(learnt, Data(panel, cut_in_time(panel.bounds), rows, step, table.source))
+        return cls(learnt, prepare(panel, learnt, cut_in_time(panel), table.source))
 
     def load(self, path: str | Path) -> Self:
         """This task over new data, all of which are its "test" part but the first window's rows.
@@ -81,16 +55,26 @@ class Forecast(Task[Learnt, Data]):
             DataError: columns are missing, or a series is shorter than the window and one row.
 
         Warns:
-            DataWarning: words that training never had, or fewer rows than the horizon.
+            DataWarning: words that training never had, fewer rows than the horizon, or a season
+                longer than the window.
         """
         panel = self._read(path, self.learnt.window + 1)
-        first, end = panel.bounds[:-1], panel.bounds[1:]
-        cuts = np.stack([first, first, first, end], 1)
-        name = Path(path).name
-        task = type(self)(self.learnt, Data(panel, cuts, *rows_of(panel, self.learnt), name))
-        if note := task._unmeasured():
+        first = panel.bounds[:-1]
+        cuts = np.stack([first, first, first, panel.ends], 1)
+        task = type(self)(self.learnt, prepare(panel, self.learnt, cuts, Path(path).name))
+        for note in filter(None, (task._unmeasured(), task._unseasonal())):
             warnings.warn(f"{path}: {note}.", DataWarning, stacklevel=2)
         return task
+
+    def _unseasonal(self) -> str | None:
+        """That the seasonal rule is left out where the first forecasts do not look back so far."""
+        season, window = self.learnt.season, self.learnt.window
+        if not season or season <= window:
+            return None
+        return (
+            f"seasonal naive ({season}) is left out of the comparison, for it looks back "
+            f"{in_rows(season)}, and the first forecasts have a window of {in_rows(window)}"
+        )
 
     def _unmeasured(self) -> str | None:
         """That no forecast reaches its end within the test part, where there is such a series."""
@@ -108,7 +92,7 @@ class Forecast(Task[Learnt, Data]):
         table = read_table(Path(path))
         self.learnt.columns.check(table)
         panel = read_panel(table, self.learnt.columns, self.learnt.missing)
-        short = shorter_than(need, panel, np.diff(panel.bounds))
+        short = shorter_than(need, panel, panel.sizes)
         if short:
             raise DataError(
                 f"{path}: {need} rows of each series are needed, for the model reads a window of "
@@ -119,12 +103,13 @@ class Forecast(Task[Learnt, Data]):
 
     @property
     def shape(self) -> NetworkShape:
-        """Inputs: each target's level and last change, then the covariates."""
-        targets = len(self.learnt.columns.targets)
+        """Inputs: targets' levels and last changes, covariates, what is known ahead, calendar."""
+        learnt, columns = self.learnt, self.learnt.columns
+        ahead = learnt.horizon * len(columns.known) + 2 * len(learnt.cycles)
         return NetworkShape(
-            numeric=2 * targets + len(self.learnt.columns.numeric),
-            categories=tuple(code.size for code in self.learnt.codes),
-            outputs=self.learnt.horizon * targets,
+            numeric=2 * len(columns.targets) + len(columns.numeric) + ahead,
+            categories=tuple(code.size for code in learnt.codes),
+            outputs=learnt.horizon * len(columns.targets),
             read="every step",
         )
 
@@ -152,30 +137,9 @@ class Forecast(Task[Learnt, Data]):
         return torch.where(counts, error, 0.0).square().sum(), int(counts.sum())
 
     def evaluate(self, forward: Forward, part: Part, batch_size: int) -> Evaluation:
-        """MAE, RMSE and MASE, beside "last value" and, where there is a season, "seasonal naive".
-
-        The headline is MAE, or MASE where several targets have each a unit of their own.
-        """
-        targets = self.learnt.columns.targets
+        """What `measure` says of the forecasts of a part."""
         batches = self._batches(self._rolling(part), batch_size, shuffle=False)
-        origins, forecast = self._forecasts(forward, batches)
-        truth, step = self._truth(origins, part), self.data.step[origins]
-        rules = self._rules(origins, truth)
-        baselines = {n: forecast_metrics(f, truth, step, targets) for n, f in rules.items()}
-        headline = "mae" if len(targets) == 1 else "mase"
-        best = min(baselines, key=lambda name: baselines[name][headline])
-        unit = step if headline == "mase" else np.ones_like(step)
-        gains = forecast_gains(forecast, rules[best], truth, unit)
-        series = self.data.panel.series_of_row[origins]
-        return Evaluation(
-            part=part,
-            headline=headline,
-            lower_is_better=True,
-            metrics=forecast_metrics(forecast, truth, step, targets),
-            baselines=baselines,
-            details=self._details(origins, forecast, truth, rules[best]) | {"baseline": best},
-            chance=sign_flip_test(in_blocks(gains, self.learnt.horizon, series)),
-        )
+        return measure(self.learnt, self.data, part, *self._forecasts(forward, batches))
 
     def _forecasts(
         self, forward: Forward, batches: WindowBatches
@@ -193,46 +157,6 @@ class Forecast(Task[Learnt, Data]):
         order = origins.argsort()
         return origins[order].numpy(), values[order].numpy()
 
-    def _truth(self, origins: NDArray[np.int64], part: Part) -> Floats:
-        """(M, H, K) what came, NaN outside the part and where the data had no value."""
-        data = self.data
-        ahead = origins[:, None] + np.arange(1, self.learnt.horizon + 1)
-        low, high = (
-            bound[data.panel.series_of_row[origins]][:, None] for bound in data.bounds(part)
-        )
-        truth = data.panel.truth[ahead.clip(max=len(data.panel.truth) - 1)]
-        return np.where(((ahead >= low) & (ahead < high))[..., None], truth, np.nan)
-
-    def _rules(self, origins: NDArray[np.int64], truth: Floats) -> dict[str, Floats]:
-        """The forecasts of the naive rules; a seasonal one only where all that counts has one."""
-        panel, learnt = self.data.panel, self.learnt
-        rules = {"last value": last_value(panel.values, origins, learnt.horizon)}
-        if learnt.season:
-            first = panel.bounds[panel.series_of_row[origins]]
-            season = seasonal_naive(panel.values, first, origins, learnt.horizon, learnt.season)
-            if not (np.isnan(season) & ~np.isnan(truth)).any():
-                rules[f"seasonal naive ({learnt.season})"] = season
-        return rules
-
-    def _details(
-        self, origins: NDArray[np.int64], forecast: Floats, truth: Floats, naive: Floats
-    ) -> dict[str, Any]:
-        panel, columns = self.data.panel, self.learnt.columns
-        times = panel.frame[columns.time] if columns.time else pl.Series(range(len(panel.values)))
-        series = drawn_series(
-            forecast[:, 0],
-            naive[:, 0],
-            truth[:, 0],
-            panel.series_of_row[origins],
-            times[(origins + 1).clip(max=len(times) - 1)],
-            panel.names,
-            columns.targets,
-        )
-        return {
-            "series": series,
-            "horizon": horizon_errors(forecast, naive, truth, columns.targets),
-        }
-
     def predict(self, forward: Forward, path: str | Path, batch_size: int = 256) -> pl.DataFrame:
         """The `horizon` values that follow the last row of each series in a file.
 
@@ -241,16 +165,28 @@ class Forecast(Task[Learnt, Data]):
             time step is not regular), `lead`, and one column per target.
 
         Raises:
-            DataError: columns are missing, or a series is shorter than the window.
+            DataError: columns are missing, a series is shorter than the window, or what is to be
+                known ahead is not.
         """
         panel = self._read(path, self.learnt.window)
-        rows, step = rows_of(panel, self.learnt)
-        starts, end = panel.bounds[1:] - self.learnt.window, panel.bounds[1:]
-        windows = Windows(starts, end - 1, end, end)
-        bound = type(self)(self.learnt, Data(panel, panel.bounds[:-1, None], rows, step, str(path)))
+        self._check_ahead(panel, str(path))
+        end = panel.ends
+        windows = Windows(end - self.learnt.window, end - 1, end, end)
+        bound = type(self)(self.learnt, prepare(panel, self.learnt, end[:, None], str(path)))
         batches = bound._batches(windows, batch_size, shuffle=False)
         _, values = bound._forecasts(forward, batches)
         return _as_frame(panel, self.learnt, values)
+
+    def _check_ahead(self, panel: Panel, source: str) -> None:
+        """Raise DataError unless each series has a row for each that is to be forecast."""
+        known, horizon = self.learnt.columns.known, self.learnt.horizon
+        ahead = panel.bounds[1:] - panel.ends
+        if known and (short := shorter_than(horizon, panel, ahead)):
+            raise DataError(
+                f"{source}: the model reads {', '.join(known)} at the rows that it forecasts, so "
+                f"{in_rows(horizon)} must follow the last with a target; {short}. Add them, with "
+                f"the target left empty."
+            )
 
     def summary(self) -> dict[str, Any]:
         """What the data are, how they were cut, and what was learnt from the first part."""
@@ -259,15 +195,16 @@ class Forecast(Task[Learnt, Data]):
         return {
             "task": self.name,
             "data": data.source,
-            "rows": len(data.panel.values),
+            "rows": int(data.panel.sizes.sum()),
             "series": len(data.panel.names),
-            "columns": {what: names for what, names in learnt.columns.describe().items() if names},
+            "columns": learnt.columns.in_words(),
             "window": in_rows(learnt.window),
             "horizon": in_rows(learnt.horizon),
             "note": self._unmeasured(),
             "split": dict(zip(PARTS, sizes, strict=True)),
             "season": learnt.season_in_words(),
             "missing_values": IN_WORDS[learnt.missing],
+            "calendar": learnt.cycles or None,
             "normalisation": learnt.normalisation(),
         }
 
@@ -284,8 +221,9 @@ def _as_frame(panel: Panel, learnt: Learnt, values: Floats) -> pl.DataFrame:
     for s, name in enumerate(panel.names):
         part: dict[str, Any] = {columns.group: [name] * learnt.horizon} if columns.group else {}
         if columns.time:
-            past = panel.frame[columns.time][panel.bounds[s] : panel.bounds[s + 1]]
-            part[columns.time] = following(past, learnt.horizon)
+            times = panel.frame[columns.time][panel.bounds[s] : panel.bounds[s + 1]]
+            past, ahead = times[: panel.sizes[s]], times[panel.sizes[s] :][: learnt.horizon]
+            part[columns.time] = ahead if columns.known else following(past, learnt.horizon)
         part["lead"] = list(lead)
         part |= {target: values[s, :, k] for k, target in enumerate(columns.targets)}
         parts.append(pl.DataFrame(part))

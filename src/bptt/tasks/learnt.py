@@ -1,73 +1,21 @@
 """All that a forecast learns from its training rows, kept with the model."""
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
 import numpy as np
 import polars as pl
-import torch
 from numpy.typing import NDArray
 
 from bptt.errors import DataError
-from bptt.tasks.columns import find_time, has_numbers, inputs_of, is_number, named
-from bptt.tasks.encoding import Codes, Scale, encode, numbers
+from bptt.tasks.calendar import cycles_of
+from bptt.tasks.encoding import Codes, Scale, numbers
+from bptt.tasks.levels import Levels
 from bptt.tasks.options import DataOptions, Missing
 from bptt.tasks.seasons import season_of
-from bptt.tasks.series import SHARES, Columns, Levels, Panel, cut_in_time, shorter_than
-from bptt.tasks.table import Table
-from bptt.tasks.windows import Rows
+from bptt.tasks.series import SHARES, Columns, Panel, cut_in_time, shorter_than
 
 USUAL_WINDOW, LEAST_WINDOW, LEAST_ROWS = 64, 8, 7
-
-
-def choose_columns(table: Table, options: DataOptions) -> Columns:
-    """Which columns a forecast reads, from the options and the table.
-
-    Raises:
-        DataError: a column that is not there, or no way to tell the target.
-    """
-    time = find_time(table, options.time)
-    group = table.need(options.group, "--group") if options.group else None
-    rest = [name for name in table.columns if name not in (time, group)]
-    targets = named(table, options.target or _only_number(table, rest), "--target")
-    for name in targets:
-        if name not in rest:
-            raise DataError(f"{name!r} cannot be --target and --time or --group at once.")
-        _check_target(table, name, rest)
-    others = [name for name in rest if name not in targets]
-    if options.covariates is not None:
-        others = named(table, options.covariates, "--covariates")
-    numeric, words = inputs_of(table, others)
-    return Columns(tuple(targets), group, time, tuple(numeric), tuple(words))
-
-
-def _check_target(table: Table, name: str, others: Sequence[str]) -> None:
-    """Raise DataError where a target holds no number at all: no cell is to be mended there."""
-    column = table.frame[name]
-    if is_number(column.dtype) or has_numbers(column):
-        return
-    held = column.drop_nulls().cast(pl.String, strict=False)
-    raise DataError(
-        f"{table.source}: a forecast is of numbers, and --target {name} holds none"
-        f"{f', but {held[0]!r} and the like' if len(held) else ''}. Numeric columns: "
-        f"{_numeric(table, others)}. To learn a class of whole sequences, name its column with "
-        f"--label."
-    )
-
-
-def _numeric(table: Table, names: Sequence[str]) -> str:
-    return ", ".join(repr(n) for n in names if is_number(table.frame[n].dtype)) or "none"
-
-
-def _only_number(table: Table, names: Sequence[str]) -> list[str]:
-    found = [name for name in names if is_number(table.frame[name].dtype)]
-    if len(found) != 1:
-        raise DataError(
-            f"{table.source}: name the column to forecast with --target. Numeric columns: "
-            f"{_numeric(table, names)}."
-        )
-    return found
 
 
 def choose_window(options: DataOptions, panel: Panel, ends: NDArray[np.int64], source: str) -> int:
@@ -106,6 +54,7 @@ class Learnt:
     levels: Levels
     scale: Scale
     codes: tuple[Codes, ...]
+    cycles: tuple[str, ...]
 
     def describe(self) -> dict[str, Any]:
         """JSON-able."""
@@ -116,6 +65,7 @@ class Learnt:
             "levels": self.levels.describe(),
             "scale": self.scale.describe(),
             "codes": [list(code.words) for code in self.codes],
+            "cycles": list(self.cycles),
         }
 
     def normalisation(self) -> dict[str, dict[str, float]]:
@@ -140,6 +90,7 @@ class Learnt:
                 "levels": Levels.restore(description["levels"]),
                 "scale": Scale.restore(description["scale"]),
                 "codes": tuple(Codes(tuple(words)) for words in description["codes"]),
+                "cycles": tuple(description["cycles"]),
             }
         )
 
@@ -159,11 +110,12 @@ def learn(panel: Panel, columns: Columns, options: DataOptions, source: str) -> 
     Raises:
         DataError: a series too short for its window.
     """
-    ends = cut_in_time(panel.bounds)[:, 1]
+    ends = cut_in_time(panel)[:, 1]
     window, horizon = choose_window(options, panel, ends, source), options.horizon or 1
     training = np.arange(len(panel.values)) < ends[panel.series_of_row]
     past = panel.frame.filter(training)
-    season, reason = _season(panel, columns, options, ends)
+    times = panel.frame[columns.time][: ends[0]] if columns.time else None
+    season, reason = _season(panel, times, options, ends)
     return Learnt(
         columns=columns,
         window=window,
@@ -174,42 +126,20 @@ def learn(panel: Panel, columns: Columns, options: DataOptions, source: str) -> 
         levels=Levels.learn(panel, ends, horizon),
         scale=Scale.learn(numbers(past, columns.numeric)),
         codes=tuple(Codes.learn(past[name]) for name in columns.words),
+        cycles=cycles_of(times, source) if options.calendar else (),
     )
 
 
 def _season(
-    panel: Panel, columns: Columns, options: DataOptions, ends: NDArray[np.int64]
+    panel: Panel, times: pl.Series | None, options: DataOptions, ends: NDArray[np.int64]
 ) -> tuple[int | None, str]:
     """The season's period, where every series' training part holds one, and its reason."""
-    cuts = list(zip(panel.bounds[:-1], ends, strict=True))
     if options.season:
         season, reason = options.season, "--season"
     else:
-        first, end = cuts[0]
-        times = panel.frame[columns.time][first:end] if columns.time else None
+        cuts = zip(panel.bounds[:-1], ends, strict=True)
         season, reason = season_of(times, [panel.values[a:b, 0] for a, b in cuts])
     room = int((ends - panel.bounds[:-1]).min()) - (options.horizon or 1)
     if season and season > room:
         return None, f"none: a season of {season} rows is longer than the training part"
     return season, reason
-
-
-def rows_of(panel: Panel, learnt: Learnt) -> tuple[Rows, NDArray[np.float64]]:
-    """What a network reads of each row, and (N, K) the unit of MASE there."""
-    columns = learnt.columns
-    of_row = panel.series_of_row
-    mean, deviation, step = (a[of_row] for a in learnt.levels.of(panel, learnt.window))
-    change = np.diff(panel.values, axis=0, prepend=panel.values[:1])
-    change[panel.bounds[:-1]] = 0
-    covariates = learnt.scale.apply(numbers(panel.frame, columns.numeric))
-    level = (panel.values - mean) / deviation
-    pace = change / deviation / learnt.levels.change[0]
-    rows = Rows(
-        numeric=torch.from_numpy(np.concatenate([level, pace, covariates], 1)).float(),
-        categorical=torch.from_numpy(encode(panel.frame, columns.words, learnt.codes)),
-        values=torch.from_numpy(panel.values),
-        truth=torch.from_numpy(panel.truth),
-        deviation=torch.from_numpy(deviation),
-        change=torch.from_numpy(learnt.levels.change),
-    )
-    return rows, step

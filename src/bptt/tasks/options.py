@@ -8,10 +8,13 @@ from bptt.errors import DataError
 Missing = Literal["error", "drop", "fill"]
 
 USED_BY = {
-    "forecast": ["target", "group", "time", "covariates", "horizon", "window", "season", "missing"],
+    "forecast": [
+        "target", "group", "time", "covariates", "known", "calendar", "horizon", "window", "season",
+        "missing",
+    ],
     "classify": ["group", "time", "label", "covariates", "split", "missing"],
     "text": ["window"],
-}
+}  # fmt: skip
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -24,7 +27,11 @@ class DataOptions:
         time: column of dates, datetimes or numbers that orders the rows; None: the only date
             column, else the order of the file.
         label: column with the class of a sequence; it makes a table a classify task.
-        covariates: further input columns; None: all others; (): none.
+        covariates: further input columns; None: all others; (): none. The group column among them
+            lets the network tell the series apart.
+        known: columns of numbers whose values are known ahead, such as holidays, prices or planned
+            promotions: a forecast reads them at the rows that it forecasts.
+        calendar: read the time of day, the weekday and the time of year off the time column.
         split: column that holds train, validation or test for each sequence (classify); None: the
             archive's own TRAIN and TEST files, else a stratified split by the seed.
         horizon: steps to forecast ahead; None: 1.
@@ -46,6 +53,8 @@ class DataOptions:
     time: str | None = None
     label: str | None = None
     covariates: tuple[str, ...] | None = None
+    known: tuple[str, ...] | None = None
+    calendar: bool | None = None
     split: str | None = None
     horizon: int | None = None
     window: int | None = None
