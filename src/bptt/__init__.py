@@ -8,18 +8,21 @@ from bptt.version import __version__
 if TYPE_CHECKING:
     from bptt import cells, errors, methods, nn, remedies, testing
     from bptt.methods import Full
+    from bptt.plan import Plan, plan
     from bptt.unroll import unroll
 
 __all__ = [
     "Full",
+    "Plan",
     "__version__",
     "cells",
     "errors",
     "methods",
     "nn",
+    "plan",
     "remedies",
     "testing",
     "unroll",
 ]
 
-make_lazy(__name__, {"methods": ["Full"], "unroll": ["unroll"]})
+make_lazy(__name__, {"methods": ["Full"], "plan": ["Plan", "plan"], "unroll": ["unroll"]})

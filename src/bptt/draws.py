@@ -38,6 +38,9 @@ class Draws(TorchDispatchMode):
     Call `begin` before each step. Where nothing is drawn the mode need not be active, which saves
     its cost.
 
+    Args:
+        seed: what the numbers are drawn from; None: taken from torch's generator when first needed.
+
     Attributes:
         used: whether anything was drawn at all.
         repeatable: whether `numbers` gives all that a step draws.
@@ -48,12 +51,12 @@ class Draws(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # never inside torch.compile, whose import would cost a second
 
-    def __init__(self) -> None:
+    def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.used, self.repeatable = False, True
         self.recording: Recording | None = None
         self._plan: dict[int, tuple[Callable[..., Tensor], _Like]] = {}
-        self._seed: int | None = None
+        self._seed = seed
         self._blocks: dict[int, tuple[int, Tensor]] = {}
         self._step = self._operation = 0
 

@@ -15,6 +15,7 @@ from torch import Tensor
 from bptt import again
 from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Compiled, Direction
+from bptt.compiler.graph import Node
 from bptt.compiler.record import Ref
 from bptt.draws import Draws
 from bptt.step import Leaves
@@ -133,8 +134,7 @@ def _forward(
 ) -> tuple[Leaves, Leaves, Values, dict[Ref, Tensor]]:
     inputs, initial, fresh, own = job.split(tensors)
     compiled, course = job.compiled, job.course
-    fixed = direction.once.run({Ref(f"w{i}"): tensor.detach() for i, tensor in enumerate(own)})
-    fixed.update(compiled.step.constants)
+    fixed = direction.once.run([tensor.detach() for tensor in own])
     values = _given(job, inputs)
     rows = course.steps * course.batch
     before = direction.before
@@ -149,7 +149,7 @@ def _forward(
         reset = course.reset, _carries(direction, fresh, compiled.dtype), "enter"
     kernel.make(direction.loop, compiled.dtype).run(memories, course.rows(), begin, end, reset)
     for name, node in direction.names.kept.items():
-        values[node] = _flat(kept[name], compiled.step.graph[node].shape)
+        values[node] = _value(kept[name], compiled.step.graph[node])
     _add_states(job, direction, values, begin, fresh, states)
     outputs = _outputs(job, direction, values, fixed)
     final = [_leaf(end[n], leaf) for n, leaf in zip(direction.names.carried, initial, strict=True)]
@@ -277,6 +277,12 @@ def _before(course: Course, after: Tensor, first: Tensor, fresh: Tensor | None) 
     return before
 
 
+def _value(memory: Tensor, node: Node) -> Tensor:
+    """What a loop has kept, as a value of the graph."""
+    flat = _flat(memory, node.shape)
+    return flat != 0 if node.mask else flat
+
+
 def _flat(memory: Tensor, shape: Sequence[int]) -> Tensor:
     """(T, B, width) as (T * B, *shape)."""
     return memory.view(-1, *shape)
@@ -290,11 +296,12 @@ def _outputs(
     rows = course.steps * course.batch
     found = run.run([values[n] for n in run.given], fixed, course.steps, rows)
     computed = dict(zip(direction.columns.after, found, strict=True))
+    values.update((n, t) for n, t in computed.items() if n not in values)
     live = course.live()
     outputs = []
     for node in compiled.step.outputs:
         whole = computed[node] if node in computed else values[node]
-        if node in computed and node in values:  # handed through: nobody else's memory
+        if node in run.given:  # handed through: nobody else's memory
             whole = whole.clone()
         if live is not None and node in computed:
             whole = torch.where(_like(live, whole), whole, whole.new_zeros(()))
@@ -324,8 +331,7 @@ def _backward(
     count = len(adjoints) - len(initial)
     absent = frozenset(i for i, adjoint in enumerate(adjoints[:count]) if adjoint is None)
     direction = compiled.backward(absent)
-    fixed = direction.once.run({Ref(f"w{i}"): tensor.detach() for i, tensor in enumerate(own)})
-    fixed.update(compiled.step.constants)
+    fixed = direction.once.run([tensor.detach() for tensor in own])
     values = {**values, **_losses(job, adjoints[:count])}
     rows = course.steps * course.batch
     before = direction.before
@@ -340,7 +346,7 @@ def _backward(
     runner = kernel.make(direction.loop, compiled.dtype)
     runner.run(memories, course.rows(backward=True), begin, end, reset)
     for name, node in direction.names.kept.items():
-        values[node] = _flat(kept[name], compiled.step.graph[node].shape)
+        values[node] = _value(kept[name], compiled.step.graph[node])
     found_after = _after(job, direction, values, fixed)
     return _gradients(job, direction, found_after, end, anew, tensors, wanted)
 

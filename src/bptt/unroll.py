@@ -1,7 +1,7 @@
 """The front door: checks what it is given, makes the step and the schedule, calls the engine."""
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -87,7 +87,38 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
     return _unroll(*given)
 
 
-def _unroll(
+def _unroll(*given: Any) -> tuple[Any, Any]:
+    ready = _ready(*given)
+    cell, inputs, state = given[:3]
+    device = ready.arguments.inputs[0].device
+    with engine.autocast_off(device.type):
+        try:
+            outputs, final = _run(ready)
+        except (RuntimeError, TypeError, AttributeError, LookupError) as error:
+            check.explain(error, cell, inputs, ready.state, ready.arguments, _own_start)
+            raise
+    return ready.step.unflatten(outputs, final)
+
+
+class _Ready(NamedTuple):
+    """An unroll's arguments, checked.
+
+    Attributes:
+        step: the cell as a step.
+        course: who steps when.
+        arguments: the leaves of inputs, state and fresh state.
+        state: the state as given, or what the cell starts from.
+        backend: as given.
+    """
+
+    step: Step
+    course: Course
+    arguments: Arguments
+    state: Any
+    backend: str
+
+
+def _ready(
     cell: Any,
     inputs: Any,
     state: Any,
@@ -97,7 +128,7 @@ def _unroll(
     reverse: bool,
     method: Full,
     backend: str,
-) -> tuple[Any, Any]:
+) -> _Ready:
     check.not_transformed()
     check.choices(cell, method, backend)
     check.reverse(reverse)
@@ -116,14 +147,17 @@ def _unroll(
         if reset is not None:
             restart = check.reset_state(fresh if reset_state is None else reset_state, state, batch)
         arguments = _cast(Arguments(xs, initial, restart), dtype)
-        step = Step(cell, Structure(inputs), Structure(state))
-        course = Course(steps, batch, lengths, reset, reverse)
-        try:
-            outputs, final = _run(step, course, arguments, backend)
-        except (RuntimeError, TypeError, AttributeError, LookupError) as error:
-            check.explain(error, cell, inputs, state, arguments, _own_start)
-            raise
-    return step.unflatten(outputs, final)
+    step = Step(cell, Structure(inputs), Structure(state))
+    return _Ready(step, Course(steps, batch, lengths, reset, reverse), arguments, state, backend)
+
+
+def find_plan(*given: Any) -> tuple[Entry | None, Leaves]:
+    """The plan of an unroll with these arguments, and the tensors of its cell; None for none."""
+    ready = _ready(*given)
+    if ready.backend == "reference" or not _is_for_kernels(ready):
+        return None, []
+    entry, found = _find(ready)
+    return entry, found.tensors
 
 
 def initial_state(cell: Any, batch_size: int) -> Any:
@@ -148,35 +182,38 @@ def initial_state(cell: Any, batch_size: int) -> Any:
     )
 
 
-def _run(
-    step: Step, course: Course, arguments: Arguments, backend: str
-) -> tuple[Leaves, Leaves]:
+def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
+    step, course, arguments, _, backend = ready
     if not course.steps or course.lengths is not None and not bool(course.lengths.any()):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
-    if backend != "reference" and _is_for_kernels(course, arguments, backend):
-        with engine.plain_numerics("cpu"):
-            entry, found = plans.find(step, arguments)
+    if backend != "reference" and _is_for_kernels(ready):
+        entry, found = _find(ready)
         if entry.compiled is not None:
-            return _run_fused(step, course, arguments, entry, found)
-        if backend == "cpu":
-            raise BackendError(f"backend='cpu': {entry.refusal}.")
+            return _run_fused(ready, entry, found)
         plans.warn(entry)
     return engine.run(step, Schedule(*course), arguments)
 
 
-def _is_for_kernels(course: Course, arguments: Arguments, backend: str) -> bool:
-    device = arguments.initial[0].device
-    if device.type != "cpu" and backend == "cpu":
+def _is_for_kernels(ready: _Ready) -> bool:
+    device = ready.arguments.initial[0].device
+    if device.type != "cpu" and ready.backend == "cpu":
         raise BackendError(
             f"backend='cpu' runs tensors of the CPU; these are on {device}. Move the inputs, the "
             "state and the cell with .cpu(), or leave `backend` out."
         )
-    return device.type == "cpu" and course.batch > 0
+    return device.type == "cpu" and ready.course.batch > 0
 
 
-def _run_fused(
-    step: Step, course: Course, arguments: Arguments, entry: Entry, found: Fingerprint
-) -> tuple[Leaves, Leaves]:
+def _find(ready: _Ready) -> tuple[Entry, Fingerprint]:
+    with engine.plain_numerics("cpu"):
+        entry, found = plans.find(ready.step, ready.arguments)
+    if entry.compiled is None and ready.backend == "cpu":
+        raise BackendError(f"backend='cpu': {entry.refusal}.")
+    return entry, found
+
+
+def _run_fused(ready: _Ready, entry: Entry, found: Fingerprint) -> tuple[Leaves, Leaves]:
+    step, course, arguments = ready[:3]
     compiled = entry.compiled
     assert compiled is not None
     step.protocol = entry.protocol

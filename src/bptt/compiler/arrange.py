@@ -106,9 +106,12 @@ class _Arrangement:
             self.pieces[number] = self._cut(number, self._computed(number))
             if number in self.columns.kept:
                 self._keep(number)
+        for number in self.columns.kept:
+            if number not in loop:
+                self._value(number)
+                self._keep(number)
         for leaf, number in enumerate(self.columns.carried):
-            if number is not None:
-                self._carry(leaf, number)
+            self._carry(leaf, number)
         assert loop <= set(self.pieces)
         return Loop(tuple(self.memories.values()), self._stages()), self.names
 
@@ -271,8 +274,12 @@ class _Arrangement:
         self._memory(name, "step", sum(piece.width for piece in pieces))
         self._store(name, pieces, remember=False)
 
-    def _carry(self, leaf: int, number: int) -> None:
-        name, pieces = self.names.carried[leaf], self._value(number)
+    def _carry(self, leaf: int, number: int | None) -> None:
+        name = self.names.carried[leaf]
+        if number is None and name not in self.memories:
+            return
+        none = [Piece(self.memories[name].width, ("number", 0.0))]
+        pieces = none if number is None else self._value(number)
         if [p.expression for p in pieces] == [("read", name, 0, False)]:
             return
         self._store(name, pieces, remember=False)

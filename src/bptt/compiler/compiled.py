@@ -58,7 +58,9 @@ class Compiled:
         roots = [n for n in (*step.d_inputs, *step.d_before, *step.d_fixed) if n is not None]
         self.differentiable = bool(roots)
         self.kept = tuple(split.to_keep(step, roots)) if roots else ()
-        self.weights = Once(self.step.once, self.step.frontier, self.untracked)
+        self.weights = Once(
+            self.step.once, self.step.frontier, self.untracked, self.step.constants
+        )
         states = {n for n, node in enumerate(step.graph.nodes) if node.op == "state"}
         self.states = {step.graph[n].attributes[0]: n for n in states}
 
@@ -110,7 +112,7 @@ class Compiled:
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
         assert set(needed) <= wanted
-        kept = Once(self.step.once, needed, self.untracked)
+        kept = Once(self.step.once, needed, self.untracked, self.step.constants)
         return Direction(columns, loop, names, before, after, kept)
 
     def _used(self, columns: Columns) -> list[int]:

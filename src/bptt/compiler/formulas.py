@@ -6,6 +6,7 @@ branches by `where`, so a branch that is not taken may overflow.
 """
 
 import math
+import struct
 from collections.abc import Callable
 from typing import Any
 
@@ -189,6 +190,9 @@ def _logical(op: str) -> Callable[..., Value]:
     return lambda *values: values[0].call(op, *values[1:])
 
 
+# What torch multiplies by in the derivative of hardsigmoid, in float64 too.
+_SIXTH = struct.unpack("f", struct.pack("f", 1 / 6))[0]
+
 # By torch's name; a scalar operand comes as a Python number.
 FORMULAS: dict[str, Callable[..., Value]] = {
     "rsub": lambda x, y, alpha=1: y - x * alpha,
@@ -243,7 +247,7 @@ FORMULAS: dict[str, Callable[..., Value]] = {
     "silu_backward": _silu_backward,
     "softplus_backward": _softplus_backward,
     "mish_backward": _mish_backward,
-    "hardsigmoid_backward": lambda g, x: where((x > -3) & (x < 3), g / 6, 0.0),
+    "hardsigmoid_backward": lambda g, x: where((x > -3) & (x < 3), g * _SIXTH, 0.0),
     "hardswish_backward": _hardswish_backward,
     "log_sigmoid_backward": _log_sigmoid_backward,
     "softshrink_backward": lambda g, x, l: where((x >= -l) & (x <= l), 0.0, g),

@@ -128,6 +128,15 @@ class Graph:
             tensors[0] = tensors[0] != 0
         return self.number(float(getattr(torch, op)(*tensors)))
 
+    def rowless(self) -> set[int]:
+        """What is made of fixed tensors and numbers alone, the same for all rows."""
+        found: set[int] = set()
+        for number, node in enumerate(self.nodes):
+            own = node.op in ("fixed", "number") or (bool(node.operands) and node.op not in SUMS)
+            if own and found.issuperset(node.operands):
+                found.add(number)
+        return found
+
     def ancestors(self, roots: Iterable[int]) -> set[int]:
         """All that the roots are made of, themselves included."""
         found: set[int] = set()

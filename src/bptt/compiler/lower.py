@@ -120,7 +120,7 @@ class _Dispatch(Lowering):
         elif any(isinstance(value, Sum) for value in operands):
             results = self._linear(operation)
         elif not any(isinstance(value, Row) for value in operands) and name not in _LIKE:
-            results = self._constant(operation)
+            results = self._constant(operation, name)
         else:
             results = self._on_rows(operation, name)
         many = results if isinstance(results, list) else [results]
@@ -135,13 +135,15 @@ class _Dispatch(Lowering):
         name = operation.func._schema.name.removeprefix("aten::")
         return not refs((operation.args, operation.kwargs)) and name in _FILLED
 
-    def _constant(self, operation: Operation) -> Lowered:
+    def _constant(self, operation: Operation, name: str) -> Lowered:
         """Of uniform values, perhaps with fixed ones: as torch computes it, if it is one number."""
         result = next(ref for ref in operation.results if ref)
         tensor, names = self.tensors[result], refs((operation.args, operation.kwargs))
         fixed = any(isinstance(self.values[ref], Fixed) for ref in names)
         if not fixed and tensor.numel() and bool((tensor == tensor.flatten()[0]).all()):
             return Uniform(float(tensor.flatten()[0]))
+        if Uniform(0.0) in (self.values[ref] for ref in names) and name in _LINEAR:
+            return Uniform(0.0)
         for ref in names:
             self.as_fixed(ref)
         self.keep(operation)

@@ -77,7 +77,7 @@ class Lowering:
         kind = _LEAVES["ds" if name.startswith("ds") else name[0]]
         if kind == "fixed":
             return Fixed(name)
-        if tensor.dtype not in (self.dtype, torch.bool):
+        if tensor.dtype not in (self.dtype, torch.bool) and kind != "draw":
             what = {"input": "an input", "state": "a state"}.get(kind, "a tensor")
             raise Untraceable(
                 f"{what} of dtype {_short(tensor.dtype)}, where kernels compute in "

@@ -12,62 +12,87 @@ Fixed = dict[Ref, Tensor]
 
 
 class Once:
-    """The operations of a step on weights and constants alone.
+    """The operations of a step on weights and constants alone, as `operations`.
 
     Args:
         operations: in order.
         wanted: the results that are needed.
         untracked: results that the step computed under no_grad.
+        constants: tensors written in the step's code.
     """
 
     def __init__(
-        self, operations: Sequence[Operation], wanted: Iterable[Ref], untracked: frozenset[Ref]
+        self,
+        operations: Sequence[Operation],
+        wanted: Iterable[Ref],
+        untracked: frozenset[Ref],
+        constants: Fixed,
     ) -> None:
         needed, kept = set(wanted), []
         for operation in reversed(operations):
             if needed & {name for name in operation.results if name}:
                 kept.append(operation)
                 needed |= set(refs((operation.args, operation.kwargs)))
-        self._operations = kept[::-1]
-        self._untracked = untracked
+        self.operations = kept[::-1]
+        self._untracked, self._constants = untracked, constants
 
-    def run(self, fixed: Fixed) -> Fixed:
-        """Adds to fixed tensors what is made of them."""
-        for func, args, kwargs, results in self._operations:
-            found = func(*_looked_up(args, fixed), **dict(_looked_up(kwargs, fixed)))
-            many = found if isinstance(found, (tuple, list)) else (found,)
-            for name, tensor in zip(results, many, strict=False):
-                if name is not None:
-                    fixed[name] = tensor.detach() if name in self._untracked else tensor
+    def run(self, own: Sequence[Tensor]) -> Fixed:
+        """The fixed tensors by name, w0 and so on, with what is made of them."""
+        fixed = {Ref(f"w{i}"): tensor for i, tensor in enumerate(own)} | self._constants
+        for operation in self.operations:
+            fixed.update(self._results(operation, fixed))
         return fixed
 
+    def _results(self, operation: Operation, fixed: Fixed) -> Fixed:
+        func, args, kwargs, results = operation
+        found = func(*_looked_up(args, fixed), **dict(_looked_up(kwargs, fixed)))
+        many = found if isinstance(found, (tuple, list)) else (found,)
+        return {
+            name: tensor.detach() if name in self._untracked else tensor
+            for name, tensor in zip(results, many, strict=False)
+            if name is not None
+        }
+
     def pull(
-        self, own: Sequence[Tensor], wanted: Sequence[bool], gradients: dict[Ref, Tensor]
+        self, own: Sequence[Tensor], wanted: Sequence[bool], gradients: Fixed
     ) -> list[Tensor | None]:
         """The gradient to each own tensor, from those to what is made of them.
+
+        Each gradient is the whole one to its value, with what reaches it through other values. So
+        it goes on from there to the weights, but not through a value that has a gradient of its
+        own.
 
         Args:
             own: the fixed tensors, w0 and so on.
             wanted: which of them need a gradient.
             gradients: dE/d(value) by the value's name.
         """
-        found: list[Tensor | None] = [gradients.get(Ref(f"w{i}")) for i in range(len(own))]
-        made = [name for name in gradients if not name.startswith("w")]
-        if not made:
-            return found
-        with torch.enable_grad():
-            leaves = [t.detach().requires_grad_(need) for t, need in zip(own, wanted, strict=True)]
-            values = self.run({Ref(f"w{i}"): leaf for i, leaf in enumerate(leaves)})
-        roots = [values[name] for name in made]
-        seeds = [gradients[name].reshape(values[name].shape) for name in made]
+        direct = [gradients.get(Ref(f"w{i}")) for i in range(len(own))]
+        if all(name.startswith("w") for name in gradients):
+            return direct
+        needs = [need and g is None for need, g in zip(wanted, direct, strict=True)]
+        leaves = [t.detach().requires_grad_(need) for t, need in zip(own, needs, strict=True)]
+        roots, seeds = self._roots(leaves, gradients)
         targets = [leaf for leaf in leaves if leaf.requires_grad]
+        if not roots or not targets:
+            return direct
         pulled = torch.autograd.grad(roots, targets, seeds, allow_unused=True)
         by_leaf = {id(leaf): gradient for leaf, gradient in zip(targets, pulled, strict=True)}
-        for index, leaf in enumerate(leaves):
-            gradient, direct = by_leaf.get(id(leaf)), found[index]
-            if gradient is not None:
-                found[index] = gradient if direct is None else direct + gradient
-        return found
+        return [by_leaf.get(id(leaf), g) for leaf, g in zip(leaves, direct, strict=True)]
+
+    def _roots(self, leaves: Sequence[Tensor], gradients: Fixed) -> tuple[list, list]:
+        """What the weights are made into, cut apart wherever a gradient is known."""
+        fixed = {Ref(f"w{i}"): leaf for i, leaf in enumerate(leaves)} | self._constants
+        roots, seeds = [], []
+        with torch.enable_grad():
+            for operation in self.operations:
+                for name, value in self._results(operation, fixed).items():
+                    known = gradients.get(name)
+                    if known is not None and value.requires_grad:
+                        roots.append(value)
+                        seeds.append(known.reshape(value.shape))
+                    fixed[name] = value if known is None else value.detach()
+        return roots, seeds
 
 
 def _looked_up(value: Any, fixed: Fixed) -> Any:

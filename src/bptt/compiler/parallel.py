@@ -10,7 +10,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.compiler.graph import LEAVES, SUMS, Graph, Node
+from bptt.compiler.graph import CONTRACTIONS, LEAVES, SUMS, Graph, Node
 from bptt.compiler.record import Ref
 from bptt.compiler.stages import OPERATIONS
 from bptt.compiler.writing import function
@@ -107,6 +107,7 @@ def _bias(graph: Graph, number: int) -> tuple[int, int] | None:
 class _Writer:
     def __init__(self, graph: Graph, dtype: torch.dtype, fused: set[int]) -> None:
         self.graph, self.dtype, self.fused = graph, dtype, fused
+        self.rowless = graph.rowless()
         self.namespace: dict[str, Any] = {
             "torch": torch,
             "product": _product,
@@ -138,7 +139,17 @@ class _Writer:
             return self._point(number, node)
         if node.op == "number":
             return self.name(number)
-        return getattr(self, f"_{node.op}")(node, *(self.name(o) for o in node.operands))
+        if node.op in CONTRACTIONS:
+            a, weight = node.operands
+            return getattr(self, f"_{node.op}")(node, self.rows(a), self.name(weight))
+        return getattr(self, f"_{node.op}")(node, *(self.rows(o) for o in node.operands))
+
+    def rows(self, number: int) -> str:
+        """A value with its rows, also where it is the same in all of them."""
+        name = self.name(number)
+        if number not in self.rowless or self.graph[number].op == "number":
+            return name
+        return f"{name}.expand({', '.join(['rows', *map(str, self.graph[number].shape)])})"
 
     def _leaf(self, node: Node) -> str:
         if node.op == "fixed":
@@ -162,7 +173,7 @@ class _Writer:
     def _aligned(self, number: int, rank: int) -> str:
         """An operand with axes of one behind the rows, so that features meet from the right."""
         node, name = self.graph[number], self.name(number)
-        if node.op in ("number", "fixed") or len(node.shape) == rank:
+        if number in self.rowless or len(node.shape) == rank:
             return name
         ones = ", ".join(["1"] * (rank - len(node.shape)))
         shape = "".join(f", {size}" for size in node.shape)
@@ -198,8 +209,9 @@ class _Writer:
         return f"{a}.permute({axes})"
 
     def _expand(self, node: Node, a: str) -> str:
-        if self.graph[node.operands[0]].op in ("number", "fixed"):
-            return f"{a}.expand({', '.join(['rows', *map(str, node.shape)])})"
+        if node.operands[0] in self.rowless:
+            whole = ["rows", *map(str, node.shape)]
+            return f"{self.name(node.operands[0])}.expand({', '.join(whole)})"
         own = self._aligned(node.operands[0], len(node.shape))
         return f"{own}.expand({', '.join(str(size) for size in (-1, *node.shape))})"
 

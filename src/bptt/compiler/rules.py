@@ -626,8 +626,9 @@ def _cumsum(low: Lowering, operation: Operation, given: Given) -> Row:
     if axis != len(low.graph[row.node].shape) - 1:
         raise Untraceable("takes a cumulative sum along another than the last axis", low.line)
     size = low.graph[row.node].shape[axis]
-    triangle = low.once(aten.triu.default, low.once(aten.ones.default, (size, size)))
-    return Row(low.graph.matmul(row.node, low.fixed(triangle)), *row[1:])
+    ones = low.once(aten.to.dtype, low.once(aten.ones.default, (size, size)), low.dtype)
+    triangle = low.fixed(low.once(aten.triu.default, ones))
+    return Row(low.graph.matmul(row.node, triangle), *row[1:])
 
 
 @_rule("native_group_norm")
@@ -690,9 +691,10 @@ def _to_copy(low: Lowering, operation: Operation, given: Given) -> Row:
     """Masks become numbers; other dtypes than the state's are not known here."""
     row, value = low.row(given["self"]), Value(low.graph, low.row(given["self"]).node)
     dtype = low.tensors[operation.results[0]].dtype  # type: ignore[index]
-    if dtype == low.dtype:
-        node = value.where(1.0, 0.0).node if value.is_mask else row.node
-        return Row(node, row.axis, row.inner)
+    if value.is_mask and dtype.is_floating_point:
+        return Row(value.where(1.0, 0.0).node, row.axis, row.inner)
+    if dtype in (low.dtype, low.tensors[given["self"]].dtype):
+        return row
     if dtype.is_floating_point or not low.tensors[given["self"]].dtype.is_floating_point:
         raise Untraceable(
             f"converts to {str(dtype).removeprefix('torch.')}, where kernels compute in "

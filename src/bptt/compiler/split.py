@@ -15,6 +15,7 @@ from typing import NamedTuple
 
 from bptt.compiler.graph import LEAVES, SUMS, Graph, Node
 from bptt.compiler.lower import Step
+from bptt.compiler.stages import OPERATIONS
 
 # What costs less than storing and loading its result.
 CHEAP = frozenset(
@@ -61,19 +62,25 @@ def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
     results = [*step.outputs, *needed]
     loop = _between(graph, leaves, step.state)
     loop |= _pulled(graph, loop, ())
-    after = tuple(n for n in dict.fromkeys(step.outputs) if n not in loop)
-    inner = _ancestors_outside(graph, [n for n in results if n not in loop], loop)
+    late = graph.descendants(leaves) - loop  # depends on the state, and no next state needs it
+    after = tuple(n for n in dict.fromkeys((*step.outputs, *needed)) if _is_after(n, step, loop, late))
+    inner = _ancestors_outside(graph, after, loop)
     kept = [n for n in dict.fromkeys([*needed, *step.outputs, *_operands(graph, inner)])
             if n in loop]  # fmt: skip
+    early = [n for n in (*step.state, *needed) if n not in late]
     return Columns(
         graph,
         _leaves(graph, ("input", "draw", "state")),
-        _boundary(graph, loop, step.state),
+        _boundary(graph, loop, early),
         tuple(sorted(loop)),
         tuple(step.state),
         tuple(kept),
         after,
     )
+
+
+def _is_after(number: int, step: Step, loop: set[int], late: set[int]) -> bool:
+    return number not in loop and (number in step.outputs or number in late)
 
 
 def backward(
@@ -90,15 +97,17 @@ def backward(
     graph = step.graph
     loop = _between(graph, _leaves(graph, ("d_state",)), [n for n in step.d_before if n is not None])
     loop |= _pulled(graph, loop, stored)
-    loop |= _absorbed(graph, loop, (*stored, *_leaves(graph, ("d_output",))))
+    own = graph.ancestors([*step.outputs, *step.state])
+    loop |= _absorbed(graph, loop, (*stored, *_leaves(graph, ("d_output",))), own)
     after = tuple(n for n in (*d_inputs, *d_fixed) if n is not None)
     loop |= _joined(graph, loop, graph.ancestors(after))
     inner = _ancestors_outside(graph, [n for n in after if n not in loop], loop | set(stored))
-    kept = [n for n in _operands(graph, inner) if n in loop]
-    kept += [n for n in after if n in loop]
+    arriving = set(_leaves(graph, ("d_state",)))  # what comes from the step behind
+    kept = [n for n in _operands(graph, inner) if n in loop | arriving]
+    kept += [n for n in after if n in loop | arriving]
     return Columns(
         graph,
-        (*stored, *_leaves(graph, ("d_output", "d_state"))),
+        (*stored, *_leaves(graph, ("d_output",))),
         _boundary(graph, loop, [n for n in step.d_before if n is not None]),
         tuple(sorted(loop)),
         tuple(step.d_before),
@@ -115,17 +124,26 @@ def to_keep(step: Step, roots: Iterable[int]) -> list[int]:
     users = [n for n in wanted if n in seeded or graph[n].op in SUMS]
     stack = sorted({o for n in users for o in graph[n].operands if o not in seeded}, reverse=True)
     results, kept = set(step.state) | set(step.outputs), dict[int, None]()
+    own = graph.ancestors(results)
     while stack:
         number = stack.pop()
         node = graph[number]
         if number in kept or node.op in (*_FREE, *LEAVES):
             continue
-        part = node.op == "slice" and not _is_at_hand(graph, node.operands[0], results)
-        if number in results or part or not _is_cheap(node):
+        if number in own and _is_worth_keeping(graph, number, results):
             kept[number] = None
         else:
             stack.extend(node.operands)
     return list(kept)
+
+
+def _is_worth_keeping(graph: Graph, number: int, results: set[int]) -> bool:
+    """Whether a forward value costs more to compute again than to keep."""
+    node = graph[number]
+    if number in results or not _is_cheap(node):
+        return True
+    missing = {o for o in node.operands if not _is_at_hand(graph, o, results)}
+    return len(missing) > 1 or (node.op == "slice" and bool(missing))
 
 
 def _is_at_hand(graph: Graph, number: int, results: set[int]) -> bool:
@@ -158,30 +176,40 @@ def _boundary(graph: Graph, loop: set[int], carried: Iterable[int] = ()) -> tupl
 
 
 def _pulled(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
-    """What only moves features on its way into the loop: there it is a matter of offsets."""
+    """What only moves features on its way into the loop, where it is a matter of offsets, and what
+    is the same for all rows."""
     found: set[int] = set()
+    rowless = graph.rowless()
     stack = [o for n in loop for o in graph[n].operands]
     while stack:
         number = stack.pop()
         node = graph[number]
-        if node.op in _MOVES and number not in found | loop and number not in given:
+        moves = node.op in _MOVES or number in rowless
+        if moves and number not in found | loop and number not in given and node.op not in _FREE:
             found.add(number)
             stack.extend(node.operands)
     return found
 
 
-def _absorbed(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
-    """Cheap functions of one value that is at hand: computed in the loop, they need not be read."""
+def _absorbed(
+    graph: Graph, loop: set[int], given: Sequence[int], forward: set[int]
+) -> set[int]:
+    """Functions of one value that is at hand: computed in the loop, they need not be read.
+
+    Cheap ones, and those that only the way back computes, once in either column.
+    """
     found: set[int] = set()
     for number in _boundary(graph, loop):
         chain, leaves, stack = set[int](), set[int](), [number]
         while stack:
             current = stack.pop()
-            if current in given or not _is_cheap(graph[current]):
-                leaves |= {current} if graph[current].op not in _FREE else set()
+            node = graph[current]
+            computed = _is_cheap(node) or (current not in forward and node.op in OPERATIONS)
+            if current in given or not computed:
+                leaves |= {current} if node.op not in _FREE else set()
             elif current not in chain:
                 chain.add(current)
-                stack.extend(graph[current].operands)
+                stack.extend(node.operands)
         if chain and leaves <= set(given) and len(leaves) <= 1:
             found |= chain
     return found

@@ -80,7 +80,7 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     Raises:
         Untraceable: something that Python decides by looking at the data.
     """
-    tape, draws = _Tape(x=inputs, s=state, w=fixed), Draws()
+    tape, draws = _Tape(x=inputs, s=state, w=fixed), Draws(seed=0)
     versions = [leaf._version for leaf in [*inputs, *state, *fixed]]
     drawn = _other_generators()
     draws.begin(0)
@@ -213,6 +213,8 @@ class _Tape(TorchDispatchMode):
         return result
 
     def _write(self, func: Any, args: tuple, kwargs: dict, result: Any, line: str) -> None:
+        if func in _SAME and view_of(args[0]) == view_of(result):
+            return  # the same numbers by the same name; autograd itself knows what was detached
         encoded = self._encode(args, func, line), self._encode(tuple(kwargs.items()), func, line)
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         names: list[Ref | None] = []
@@ -239,8 +241,9 @@ class _Tape(TorchDispatchMode):
         rows = any(name in self._made_of_rows for name, _ in pairs)
         if rows:
             for name, tensor in pairs:
-                if name not in self._made_of_rows:
-                    self.frontier.setdefault(name, tensor)
+                known = self.frontier.get(name)
+                if name not in self._made_of_rows and (known is None or not known.requires_grad):
+                    self.frontier[name] = tensor
         return rows
 
     def _encode(self, value: Any, func: Any, line: str) -> Any:
@@ -297,6 +300,7 @@ def _line(frame: FrameType | None) -> str:
     return ""
 
 
+_SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
 _DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 

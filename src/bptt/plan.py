@@ -1,0 +1,175 @@
+"""What `unroll` would do with a cell: which part of a step is computed when, and by what."""
+
+import os
+from collections.abc import Iterable, Sequence
+from typing import Any, NamedTuple
+
+from torch import Tensor, nn
+
+from bptt.compiler.compiled import Compiled, Direction
+from bptt.compiler.graph import LEAVES, SUMS
+from bptt.compiler.once import refs
+from bptt.compiler.record import Operation, Ref
+from bptt.methods import Full
+from bptt.unroll import find_plan
+
+COLUMNS = ("once", "before", "loop", "after")
+
+
+class Plan(NamedTuple):
+    """How an unroll runs; its text is made to be read.
+
+    Attributes:
+        backend: "cpu" or "reference".
+        refusal: why no kernel runs the cell, where and what to write instead; "" if one does.
+        forward: per column, "once", "before", "loop" and "after", its operations, one a line.
+        backward: the same for the way back; empty where no gradient is wanted.
+        stages: how many passes over the columns of a row a step takes, forward and backward.
+    """
+
+    backend: str
+    refusal: str
+    forward: dict[str, list[str]]
+    backward: dict[str, list[str]]
+    stages: tuple[int, int]
+
+    def __str__(self) -> str:
+        lines = [f"backend: {self.backend}"]
+        if self.refusal:
+            return "\n".join([*lines, f"no kernel: {self.refusal}"])
+        for title, columns in (("forward", self.forward), ("backward", self.backward)):
+            for column in COLUMNS:
+                body = columns.get(column) or []
+                lines += [f"{title}, {_WHEN[column]}", *(f"    {line}" for line in body)] if body else []
+        return "\n".join(lines)
+
+    __repr__ = __str__
+
+
+_WHEN = {
+    "once": "once a call",
+    "before": "before the loop, all steps at once",
+    "loop": "in the loop, step by step",
+    "after": "after the loop, all steps at once",
+}
+
+
+def plan(
+    cell: Any,
+    inputs: Any,
+    state: Any = None,
+    *,
+    lengths: Tensor | Sequence[int] | None = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    reverse: bool = False,
+    method: Full = Full(),  # noqa: B008  frozen: the same value for every call
+    backend: str = "auto",
+) -> Plan:
+    """How `unroll` would run a cell on these arguments, which are its own.
+
+    Gradients are planned for where `unroll` would prepare them: gradients are enabled, and an
+    input, a state or a tensor of the cell needs one.
+
+    Raises:
+        What `unroll` raises for the same arguments.
+
+    >>> import torch, bptt
+    >>> shown = bptt.plan(bptt.cells.Elman(3, 5), torch.randn(7, 2, 3))
+    >>> shown.backend
+    'cpu'
+    >>> print("\\n".join(shown.forward["loop"]))
+    t2 = matmul(s0, Ws)        (5,)
+    t3 = add(t2, t1)           (5,)
+    t4 = tanh(t3)              (5,)
+    """
+    given = (cell, inputs, state, lengths, reset, reset_state, reverse, method, backend)
+    entry, tensors = find_plan(*given)
+    if entry is None or entry.compiled is None:
+        refusal = "" if entry is None else entry.refusal
+        return Plan("reference", refusal, {}, {}, (0, 0))
+    compiled = entry.compiled
+    names = _names(cell, tensors)
+    forward = compiled.forward if compiled.differentiable else compiled.plain
+    directions = [forward, *([compiled.backward(frozenset())] if compiled.differentiable else [])]
+    shown = [_columns(compiled, direction, names) for direction in directions]
+    stages = [len(direction.loop.stages) for direction in directions]
+    return Plan("cpu", "", shown[0], shown[1] if shown[1:] else {}, (stages[0], (*stages, 0)[1]))
+
+
+def _names(cell: Any, tensors: Sequence[Tensor]) -> dict[Ref, str]:
+    """What the user calls the tensors of a cell."""
+    known: dict[int, str] = {}
+    if isinstance(cell, nn.Module):
+        known = {id(t): n for n, t in (*cell.named_buffers(), *cell.named_parameters())}
+    return {Ref(f"w{i}"): known.get(id(t), f"w{i}") for i, t in enumerate(tensors)}
+
+
+def _columns(compiled: Compiled, direction: Direction, names: dict[Ref, str]) -> dict[str, list[str]]:
+    columns, graph = direction.columns, direction.columns.graph
+    loop, given = set(columns.loop), set(columns.given)
+    before = _inner(direction, columns.before, given | loop)
+    after = _inner(direction, columns.after, given | loop | before | set(columns.before))
+    writer = _Writer(compiled, names)
+    once = [writer.operation(operation) for operation in direction.once.operations]
+    groups = {"before": before, "loop": loop, "after": after}
+    return {
+        "once": once,
+        **{
+            name: [writer.node(n) for n in sorted(nodes) if graph[n].op not in (*LEAVES, "number")]
+            for name, nodes in groups.items()
+        },
+    }
+
+
+def _inner(direction: Direction, roots: Iterable[int], stop: set[int]) -> set[int]:
+    graph = direction.columns.graph
+    found, stack = set[int](), [root for root in roots if root not in stop]
+    while stack:
+        number = stack.pop()
+        if number not in found:
+            found.add(number)
+            stack.extend(o for o in graph[number].operands if o not in stop)
+    return found
+
+
+class _Writer:
+    """Nodes and operations, a line each."""
+
+    def __init__(self, compiled: Compiled, names: dict[Ref, str]) -> None:
+        self.graph, self.names = compiled.step.graph, dict(names)
+        self.numbers: dict[int, str] = {}
+
+    def operation(self, operation: Operation) -> str:
+        func, results = operation.func._schema.name.removeprefix("aten::"), operation.results
+        given = ", ".join(self.names.get(ref, ref) for ref in refs((operation.args, operation.kwargs)))
+        return f"{', '.join(str(name) for name in results if name)} = {func}({given})"
+
+    def node(self, number: int) -> str:
+        node = self.graph[number]
+        op = node.op
+        if op == "linear":
+            op = node.attributes[0]._schema.name.removeprefix("aten::")
+        given = [self._name(o) for o in node.operands]
+        given += [str(value) for value in node.attributes] if op not in SUMS and node.op != "linear" else []
+        text = f"{self._name(number)} = {op}({', '.join(given)})"
+        line = self.graph.lines.get(number, "")
+        place = f"  {os.path.basename(line)}" if line and not _is_ours(line) else ""
+        return f"{text:<26} {node.shape}{place}"
+
+    def _name(self, number: int) -> str:
+        node = self.graph[number]
+        if node.op == "number":
+            return f"{float(node.attributes[0]):g}"
+        if node.op in ("fixed", "sequence"):
+            return self.names.get(node.attributes[0], str(node.attributes[0]))
+        if node.op in LEAVES:
+            return f"{_SHORT[node.op]}{node.attributes[0]}"
+        return self.numbers.setdefault(number, f"t{len(self.numbers) + 1}")
+
+
+def _is_ours(line: str) -> bool:
+    return line.startswith(os.path.dirname(__file__))
+
+
+_SHORT = {"input": "x", "state": "s", "draw": "r", "d_output": "dy", "d_state": "ds"}
