@@ -64,9 +64,13 @@ def race(cell: str, shape: Shape, entrants: Mapping[str, Way], how: Settings) ->
 
 
 def overhead(cell: str, entrants: Mapping[str, Way], how: Settings) -> Result:
-    """Microseconds of one step of one sequence, forward alone."""
+    """Microseconds of one step of one sequence, forward alone.
+
+    bptt.nn's modules take part unless a backend is named, for they choose theirs.
+    """
     job = jobs.job(cell, SMALLEST)
-    runners = _runners(job, {**entrants, "bptt.nn": ways.drop_in})
+    modules = {"bptt.nn": ways.drop_in} if how.backend == "auto" else {}
+    runners = _runners(job, {**entrants, **modules})
     agreement.errors(job, runners)
     times = _timed(runners, "forward", how.seconds / 2, how.by)
     return {"cell": cell} | {name: 1e3 * each["ms"] for name, each in times.items()}
