@@ -5,12 +5,11 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from bptt.errors import ArgumentError, BackendError, CellError, StructureError
 from bptt.methods import Full
 from bptt.step import Arguments, Leaves
-from bptt.structure import Structure, describe
+from bptt.structure import describe, leaves_of, structure
 
 BACKENDS = ("auto", "cpu", "reference")
 DIMENSIONS = {"inputs": 3, "state": 2}  # of a tensor of plain features
@@ -66,7 +65,7 @@ def reverse(given: Any) -> None:
 
 def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
     """The leaves of the inputs, T, B and the device."""
-    leaves = pytree.tree_leaves(given)
+    leaves = leaves_of(given)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise StructureError(
             f"inputs: expected a tensor (T, B, ...) or a pytree of them, got {describe(given)}."
@@ -144,7 +143,7 @@ def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | 
 
 def state(given: Any, batch: int, device: torch.device, name: str = "state") -> Leaves:
     """The leaves of a state, each with a row for every sequence."""
-    leaves = pytree.tree_leaves(given)
+    leaves = leaves_of(given)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise StructureError(
             f"{name}: expected a tensor (B, ...) or a pytree of them, got {describe(given)}."
@@ -165,14 +164,14 @@ def state(given: Any, batch: int, device: torch.device, name: str = "state") -> 
 
 def reset_state(given: Any, like: Any, batch: int) -> Leaves:
     """The leaves of a reset state, broadcast to the state's shapes."""
-    leaves = Structure(like).flatten(given)
+    leaves = structure(like).flatten(given)
     if leaves is None:
         raise StructureError(
             f"reset_state: expected the structure of the state, {describe(like)}, got "
             f"{describe(given)}."
         )
     expanded = []
-    for leaf, target in zip(leaves, pytree.tree_leaves(like), strict=True):
+    for leaf, target in zip(leaves, leaves_of(like), strict=True):
         try:
             expanded.append(leaf.expand(target.shape))
         except RuntimeError as error:
@@ -242,7 +241,7 @@ def _not_a_list(given: Any, error: Exception) -> None:
 
 
 def _same_structure(given: Any, own: Any, error: Exception) -> None:
-    if Structure(own).flatten(given) is None:
+    if structure(own).flatten(given) is None:
         raise StructureError(
             f"state: expected the structure of the cell's initial_state, {describe(own)}, got "
             f"{describe(given)}."

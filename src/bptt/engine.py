@@ -258,7 +258,8 @@ def _is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:
 
 def autocast_off(device_type: str) -> AbstractContextManager[object]:
     """Where autocast does nothing; on devices that know none, nothing needs to be done."""
-    if torch.amp.autocast_mode.is_autocast_available(device_type):
+    known = torch.amp.autocast_mode.is_autocast_available(device_type)
+    if known and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
     return nullcontext()
 

@@ -101,7 +101,7 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         outputs, final, values, fixed = _forward(job, tensors, job.compiled.forward)
         back = job.compiled.backward(frozenset())
-        nodes = [node for node in _taken(back) if node in values]
+        nodes = [node for node in back.taken if node in values]
         ctx.nodes, ctx.job = nodes, job
         ctx.save_for_backward(*tensors, *(values[node] for node in nodes))
         ctx.set_materialize_grads(False)
@@ -118,12 +118,6 @@ class _Fused(torch.autograd.Function):
             return None, *job.again.differentiate(job.split(tensors), job.draws, adjoints, wanted)
         values = dict(zip(ctx.nodes, saved[len(tensors) :], strict=True))
         return None, *_backward(job, tensors, values, adjoints, ctx.needs_input_grad[1:])
-
-
-def _taken(direction: Direction) -> list[int]:
-    """The values that a direction reads."""
-    read = (*direction.before.given, *direction.names.step.values(), *direction.after.given)
-    return list(dict.fromkeys(read))
 
 
 # Forward
@@ -158,15 +152,15 @@ def _forward(
 
 def _given(job: Job, inputs: Leaves) -> Values:
     """The inputs and random numbers that the graph names."""
-    graph, course = job.compiled.step.graph, job.course
+    compiled, course = job.compiled, job.course
     values: Values = {}
-    for number, node in enumerate(graph.nodes):
-        if node.op == "input":
-            leaf = inputs[node.attributes[0]].detach().to(job.compiled.dtype)
-            values[number] = leaf.reshape(-1, *node.shape).contiguous()
-        elif node.op == "draw":
-            numbers = job.draws.steps(node.attributes[0], course.steps)
-            values[number] = course.to_time(numbers).reshape(-1, *node.shape).contiguous()
+    for node, index, shape in compiled.inputs:
+        leaf = inputs[index].detach()
+        leaf = leaf if leaf.dtype == compiled.dtype else leaf.to(compiled.dtype)
+        values[node] = leaf.reshape(-1, *shape).contiguous()
+    for node, index, shape in compiled.random:
+        numbers = course.to_time(job.draws.steps(index, course.steps))
+        values[node] = numbers.reshape(-1, *shape).to(compiled.dtype).contiguous()
     return values
 
 
@@ -248,18 +242,15 @@ def _add_states(
     states: dict[int, Tensor],
 ) -> None:
     """The states before each step, as values of the graph."""
-    compiled, graph = job.compiled, job.compiled.step.graph
-    for leaf, node in compiled.states.items():
-        after = values.get(compiled.step.state[leaf])
-        before = states.get(leaf)
-        if before is None and after is None:
-            continue
-        if before is None:
-            assert after is not None
+    compiled, course = job.compiled, job.course
+    for node, leaf, shape in compiled.states:
+        before, after = states.get(leaf), values.get(compiled.step.state[leaf])
+        if before is None and after is not None:
             first = begin[direction.names.carried[leaf]]
             anew = _flat_leaf(fresh[leaf], compiled.dtype) if fresh else None
-            before = _before(job.course, after.reshape(job.course.steps, *first.shape), first, anew)
-        values[node] = _flat(before, graph[node].shape)
+            before = _before(course, after.reshape(course.steps, *first.shape), first, anew)
+        if before is not None:
+            values[node] = _flat(before, shape)
 
 
 def _before(course: Course, after: Tensor, first: Tensor, fresh: Tensor | None) -> Tensor:
@@ -339,7 +330,7 @@ def _backward(
     values.update(zip(direction.columns.before, found, strict=True))
     begin = _seeds(job, direction, initial, adjoints[count:])
     end = {name: torch.empty_like(tensor) for name, tensor in begin.items()}
-    kept, _ = _kept_adjoints(job, direction)
+    kept = _kept_adjoints(job, direction)
     memories = {**_memories(job, direction, values, fixed), **kept}
     anew = {name: torch.zeros_like(tensor) for name, tensor in begin.items()}
     reset = None if course.reset is None else (course.reset, anew, "leave")
@@ -353,13 +344,11 @@ def _backward(
 
 def _losses(job: Job, adjoints: Sequence[Tensor | None]) -> Values:
     """dE/d(outputs) as values of the graph."""
-    graph = job.compiled.step.graph
     found: Values = {}
-    for number, node in enumerate(graph.nodes):
-        if node.op == "d_output":
-            adjoint = adjoints[node.attributes[0]]
-            if adjoint is not None:
-                found[number] = adjoint.reshape(-1, *node.shape).contiguous()
+    for node, index, shape in job.compiled.losses:
+        adjoint = adjoints[index]
+        if adjoint is not None:
+            found[node] = adjoint.reshape(-1, *shape).contiguous()
     return found
 
 
@@ -375,15 +364,14 @@ def _seeds(
     return seeds
 
 
-def _kept_adjoints(job: Job, direction: Direction) -> tuple[dict[str, Tensor], None]:
+def _kept_adjoints(job: Job, direction: Direction) -> dict[str, Tensor]:
     course, graph = job.course, job.compiled.step.graph
     make = torch.empty if course.lengths is None else torch.zeros
     dtype = job.compiled.dtype
-    kept = {
+    return {
         name: make(course.steps, course.batch, math.prod(graph[node].shape), dtype=dtype)
         for name, node in direction.names.kept.items()
     }
-    return kept, None
 
 
 def _after(

@@ -11,6 +11,7 @@ from torch import Tensor
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.compiler.trace import Untraceable, trace
+from bptt.engine import plain_numerics
 from bptt.errors import BackendError, BackendWarning
 from bptt.replica import Replica
 from bptt.step import Arguments, Leaves, Protocol, Step
@@ -79,7 +80,8 @@ def _make(
     step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool
 ) -> Entry:
     try:
-        return _compile(step, inputs, initial, made, grad)
+        with plain_numerics("cpu"):
+            return _compile(step, inputs, initial, made, grad)
     except BackendError as error:
         return Entry(None, None, str(error))
 

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bptt.errors import CellError, StructureError
-from bptt.structure import Structure, describe
+from bptt.structure import LONE, Structure, describe
 
 Leaves = list[Tensor]
 
@@ -18,10 +18,6 @@ class Arguments(NamedTuple):
     inputs: Leaves
     initial: Leaves
     fresh: Leaves
-
-
-# The structure of a single tensor.
-LONE = Structure(torch.empty(0))
 
 
 class Protocol(NamedTuple):

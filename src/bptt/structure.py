@@ -1,8 +1,10 @@
 """The shape of a pytree, kept apart from its leaves, with the leniency a recurrent step needs."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
+import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
@@ -26,18 +28,26 @@ class Structure:
         self.size = len(leaves)
         self._sample = pytree.tree_unflatten(list(range(self.size)), self._spec)
         self._lone = isinstance(sample, Tensor)
-        self._plain = type(sample) is tuple and all(isinstance(leaf, Tensor) for leaf in sample)
+        flat = isinstance(sample, tuple) and all(isinstance(leaf, Tensor) for leaf in sample)
+        self._plain = type(sample) is tuple and flat
+        self._named = type(sample) if flat and hasattr(sample, "_fields") else None
 
     @property
     def layout(self) -> Any:
         """Hashable; equal for structures that are the same."""
-        return None if self._lone else self._spec
+        if self._lone:
+            return None
+        return (type(self._sample), self.size) if self._plain or self._named else self._spec
 
     def unflatten(self, leaves: Sequence[Tensor]) -> Any:
         """The tree with these leaves."""
         if self._lone:
             return leaves[0]
-        return tuple(leaves) if self._plain else pytree.tree_unflatten(list(leaves), self._spec)
+        if self._plain:
+            return tuple(leaves)
+        if self._named is not None:
+            return self._named(*leaves)
+        return pytree.tree_unflatten(list(leaves), self._spec)
 
     def flatten(self, tree: Any) -> list[Any] | None:
         """The leaves of `tree` in this structure's order, or None if its layout is another."""
@@ -45,6 +55,30 @@ class Structure:
             return [tree] if isinstance(tree, Tensor) else None
         leaves: list[Any] = [None] * self.size
         return leaves if _collect(self._sample, tree, leaves) else None
+
+
+def structure(tree: Any) -> Structure:
+    """The structure of a pytree; the same object for the commonest ones."""
+    if isinstance(tree, Tensor):
+        return LONE
+    if isinstance(tree, tuple) and all(isinstance(leaf, Tensor) for leaf in tree):
+        return _of_tuple(type(tree), len(tree))
+    return Structure(tree)
+
+
+def leaves_of(tree: Any) -> list[Any]:
+    """The leaves of a pytree, in torch's order."""
+    if isinstance(tree, Tensor):
+        return [tree]
+    if isinstance(tree, tuple) and all(isinstance(leaf, Tensor) for leaf in tree):
+        return list(tree)
+    return pytree.tree_leaves(tree)
+
+
+@functools.lru_cache(maxsize=256)
+def _of_tuple(kind: type, size: int) -> Structure:
+    leaves = [torch.empty(0)] * size
+    return Structure(kind(*leaves) if hasattr(kind, "_fields") else kind(leaves))
 
 
 def _collect(sample: Any, tree: Any, leaves: list[Any]) -> bool:
@@ -83,3 +117,7 @@ def describe(tree: Any) -> str:
         name = type(tree).__name__ if hasattr(tree, "_fields") else ""
         return f"[{inside}]" if isinstance(tree, list) else f"{name}({inside})"
     return type(tree).__name__
+
+
+# The structure of a single tensor.
+LONE = Structure(torch.empty(0))

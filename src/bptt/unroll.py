@@ -17,7 +17,7 @@ from bptt.plans import Entry
 from bptt.replica import Replica
 from bptt.schedule import Schedule
 from bptt.step import Arguments, Leaves, Step, check_leaves
-from bptt.structure import Structure
+from bptt.structure import structure
 
 
 def unroll(
@@ -147,7 +147,7 @@ def _ready(
         if reset is not None:
             restart = check.reset_state(fresh if reset_state is None else reset_state, state, batch)
         arguments = _cast(Arguments(xs, initial, restart), dtype)
-    step = Step(cell, Structure(inputs), Structure(state))
+    step = Step(cell, structure(inputs), structure(state))
     return _Ready(step, Course(steps, batch, lengths, reset, reverse), arguments, state, backend)
 
 
@@ -205,8 +205,7 @@ def _is_for_kernels(ready: _Ready) -> bool:
 
 
 def _find(ready: _Ready) -> tuple[Entry, Fingerprint]:
-    with engine.plain_numerics("cpu"):
-        entry, found = plans.find(ready.step, ready.arguments)
+    entry, found = plans.find(ready.step, ready.arguments)
     if entry.compiled is None and ready.backend == "cpu":
         raise BackendError(f"backend='cpu': {entry.refusal}.")
     return entry, found

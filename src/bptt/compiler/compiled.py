@@ -1,7 +1,8 @@
 """A step made ready for kernels: its two directions, each in columns, loops as stages."""
 
 import functools
-from typing import Any, NamedTuple
+from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 
@@ -11,13 +12,21 @@ from bptt.compiler.graph import LEAVES
 from bptt.compiler.lower import Step, lower
 from bptt.compiler.once import Once
 from bptt.compiler.parallel import Parallel, parallel
-from bptt.compiler.record import Ref
 from bptt.compiler.split import Columns
 from bptt.compiler.stages import Loop
 from bptt.compiler.trace import Trace
 
 
-class Direction(NamedTuple):
+class Slot(NamedTuple):
+    """A value with rows: its node, its number among its kind, and the shape of a row."""
+
+    node: int
+    index: int
+    shape: tuple[int, ...]
+
+
+@dataclass(frozen=True)
+class Direction:
     """Forward or backward, ready to run.
 
     Attributes:
@@ -26,6 +35,7 @@ class Direction(NamedTuple):
         names: what the loop's memories stand for.
         before, after: what is computed for all steps at once.
         once: what is made of fixed tensors alone.
+        taken: the values that it reads, by node.
     """
 
     columns: Columns
@@ -34,6 +44,7 @@ class Direction(NamedTuple):
     before: Parallel
     after: Parallel
     once: Once
+    taken: tuple[int, ...]
 
 
 class Compiled:
@@ -61,8 +72,13 @@ class Compiled:
         self.weights = Once(
             self.step.once, self.step.frontier, self.untracked, self.step.constants
         )
-        states = {n for n, node in enumerate(step.graph.nodes) if node.op == "state"}
-        self.states = {step.graph[n].attributes[0]: n for n in states}
+        self.inputs, self.random, self.losses, self.states = (
+            self._slots(op) for op in ("input", "draw", "d_output", "state")
+        )
+
+    def _slots(self, op: str) -> list[Slot]:
+        nodes = enumerate(self.step.graph.nodes)
+        return [Slot(n, node.attributes[0], node.shape) for n, node in nodes if node.op == op]
 
     @functools.cached_property
     def plain(self) -> Direction:
@@ -83,7 +99,7 @@ class Compiled:
     def _reads_states(self, columns: Columns) -> bool:
         """Whether what comes after the loop takes the states before each step."""
         given = parallel(columns.graph, (*columns.given, *columns.kept), columns.after, self.dtype)
-        return bool(set(given.given) & set(self.states.values()))
+        return bool(set(given.given) & {slot.node for slot in self.states})
 
     @functools.cache  # noqa: B019  as long-lived as the plan that holds it
     def backward(self, absent: frozenset[int]) -> Direction:
@@ -108,12 +124,11 @@ class Compiled:
         before = parallel(graph, columns.given, columns.before, self.dtype, absent)
         given = (*columns.given, *columns.before, *columns.kept)
         after = parallel(graph, given, columns.after, self.dtype, absent)
-        wanted = {Ref(node.attributes[0]) for node in graph.nodes if node.op in ("fixed", "sequence")}
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
-        assert set(needed) <= wanted
         kept = Once(self.step.once, needed, self.untracked, self.step.constants)
-        return Direction(columns, loop, names, before, after, kept)
+        taken = (*before.given, *names.step.values(), *after.given)
+        return Direction(columns, loop, names, before, after, kept, tuple(dict.fromkeys(taken)))
 
     def _used(self, columns: Columns) -> list[int]:
         """All that a direction computes or takes."""
@@ -132,11 +147,3 @@ def _upward(columns: Columns, roots: list[int]) -> set[int]:
                 stack.extend(columns.graph[number].operands)
     return found
 
-
-def listing(direction: Direction) -> dict[str, Any]:
-    """The columns in readable form: what `plan` prints."""
-    return {
-        "before": direction.before.source,
-        "loop": direction.loop,
-        "after": direction.after.source,
-    }
