@@ -405,6 +405,12 @@ def test_gru_d_is_the_recursion_over_missing_values():
         np.testing.assert_allclose(outputs[:, b].detach(), expected, rtol=1e-10)
 
 
+def test_gaps_between_dates_are_exact():
+    seconds = torch.tensor([1_700_000_000, 1_700_000_001, 1_700_000_004])
+    series = cells.observed(torch.ones(3, 1, 1, dtype=torch.float32), seconds)
+    assert series.delta.flatten().tolist() == [0, 1, 3]
+
+
 def test_dale_and_masks_hold_while_training():
     signs, mask = torch.tensor([1.0, 1.0, 1.0, -1.0]), 1 - torch.eye(H)
     cell = Leaky(I, H, tau=2.0)

@@ -49,12 +49,13 @@ def observed(
     mask = ~x.isnan() if mask is None else mask
     times = times[:, None] if times.dim() == 1 else times
     _check(x, times, mask)
-    taken = times[..., None].to(x.dtype).expand(x.shape)
+    taken = times[..., None].expand(x.shape)
     order = torch.arange(len(x), device=x.device)[:, None, None]
     last = torch.where(mask, order, -1).cummax(0).values
     before = torch.cat([torch.full_like(last[:1], -1), last[:-1]])
     filled = torch.where(last < 0, mean, x.gather(0, last.clamp(min=0)))
-    return Observed(filled.to(x.dtype), mask, taken - taken.gather(0, before.clamp(min=0)))
+    since = taken - taken.gather(0, before.clamp(min=0))  # a date is too large for float32
+    return Observed(filled.to(x.dtype), mask, since.to(x.dtype))
 
 
 def _check(x: Tensor, times: Tensor, mask: Tensor) -> None:
