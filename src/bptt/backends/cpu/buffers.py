@@ -21,9 +21,7 @@ def buffers(tilings: list[Tiling | None], layout: Layout) -> list[Buffer]:
     found = [Buffer("ones", line, 0)]
     cuts = [cut for cut in tilings if cut]
     if cuts:
-        fixed = max([across(cut, layout) * cut.rows for cut in cuts if not cut.block], default=0)
-        row = max([across(cut, layout) for cut in cuts if cut.block], default=0)
-        found.append(Buffer("sums", fixed, row))
+        found.append(Buffer("sums", max(across(cut, layout) * cut.rows[0] for cut in cuts), 0))
     for memory in layout.memories.values():
         if memory.kind == "scratch":
             found.append(Buffer(f"all_{memory.name}", 0, layout.pitch(memory.name)))

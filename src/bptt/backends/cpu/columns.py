@@ -65,6 +65,16 @@ def _rows(stage: Stage, layout: Layout) -> Iterator[str]:
         yield f"{row} = {address}{layout.row(name)}"
 
 
+def fetched(stage: Stage, layout: Layout) -> tuple[list[str], list[str]]:
+    """Lines that bring near what the stage will read or store at steps: per row, per column `j`."""
+    reads = [value for value in stage.values if isinstance(value, Read) and not value.spread]
+    places = dict.fromkeys((place[0], place[1]) for place in (*reads, *stage.stores))
+    places = [place for place in places if layout.memories[place[0]].kind == "step"]
+    names = dict.fromkeys(name for name, _ in places)
+    rows = [f"row_{name} = all_{name}{layout.row(name)}" for name in names]
+    return rows, [f"fetch(row_{name}, j{_plus(offset)})" for name, offset in places]
+
+
 def _uniform(stage: Stage) -> list[bool]:
     """Which values are the same in all columns of a row."""
     found: list[bool] = []

@@ -5,7 +5,7 @@ A name in the source is a prefix and the memory's name:
     all_x    address of a memory given by the caller, or of a scratch memory's first row
     old_s    a carry's rows as the step found them      new_s    as it leaves them
     row_x    the row of `all_x` at hand
-    was_s, next_s    the row at hand of `old_s` and `new_s`
+    was_s    the row at hand of `old_s`             will_s   the row at hand of `new_s`
 
 Addresses count bytes; what is counted from an address counts numbers.
 """
@@ -49,7 +49,7 @@ class Layout(NamedTuple):
     def write(self, name: str) -> tuple[str, str]:
         """What a stage stores to: the name of the memory's address and of the row's."""
         if self.memories[name].kind == "carry":
-            return f"new_{name}", f"next_{name}"
+            return f"new_{name}", f"will_{name}"
         return f"all_{name}", f"row_{name}"
 
     def row(self, name: str) -> str:

@@ -10,7 +10,13 @@ from bptt.backends.cpu.edges import edges, names, swap
 from bptt.backends.cpu.layout import Layout, layout
 from bptt.backends.cpu.lines import function, indent
 from bptt.backends.cpu.slots import slots
-from bptt.backends.cpu.stage import PLACES, columns_function, products_function, tiles
+from bptt.backends.cpu.stage import (
+    PLACES,
+    columns_function,
+    fetch_function,
+    products_function,
+    tiles,
+)
 from bptt.backends.cpu.tiles import tile
 from bptt.backends.cpu.tiling import Tiling, tiling
 from bptt.backends.cpu.weights import Packed, pack, packed
@@ -78,6 +84,7 @@ def _source(parts: _Parts) -> str:
     for i, (stage, cut) in enumerate(zip(parts.stages, parts.tilings, strict=True)):
         lines += columns_function(f"stage_{i}", stage, cut, place)
         if cut:
+            lines += fetch_function(f"stage_{i}", stage, place)
             lines += products_function(f"stage_{i}", stage, cut, parts.weights[i], place)
     packing = pack(parts.stages, parts.tilings, parts.weights, place, parts.slots)
     return "\n".join([packing, edges(place), *lines, *_step(parts), *_entries(parts)])
@@ -85,7 +92,7 @@ def _source(parts: _Parts) -> str:
 
 def _step_arguments(parts: _Parts) -> list[str]:
     """What a step is told: rows, places, own buffers and all memories."""
-    found = ["rows", *PLACES, "packed"]
+    found = ["rows", "turn", *PLACES, "packed"]
     found += [buffer.name for buffer in parts.buffers if buffer.name not in found]
     given = [m.name for m in parts.layout.memories.values() if m.kind in ("step", "sequence")]
     given += [m.name for m in parts.layout.memories.values() if m.kind == "weight"]
@@ -102,7 +109,7 @@ def _step(parts: _Parts) -> list[str]:
             sources = [
                 parts.layout.read(part.group.products[0].memory)[0] for part in parts.weights[i]
             ]
-            given = list(dict.fromkeys(["rows", "sums", "packed", *given, *sources]))
+            given = list(dict.fromkeys(["rows", "turn", "sums", "packed", *given, *sources]))
             lines.append(f"stage_{i}_products({', '.join(given)})")
         else:
             lines += [] if open_rows else ["for r in range(rows):"]
@@ -136,6 +143,7 @@ def _run(parts: _Parts) -> list[str]:
         f"    leave({leave})",
         *swap(place),
         "shift += stride",
+        "turn = 1 - turn",
     ]
     return [
         *given,
@@ -175,6 +183,7 @@ def _own(parts: _Parts, take) -> Iterator[str]:
         yield f"{name} = place"
         yield f"place += {fixed} + height * {row}"
     yield "store(ones, 0, splat(1.0))"
+    yield "turn = 0"
 
 
 def _memories(parts: _Parts, take) -> Iterator[str]:

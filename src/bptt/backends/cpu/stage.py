@@ -2,15 +2,16 @@
 
 from collections.abc import Iterator
 
-from bptt.backends.cpu.columns import Columns, addresses, columns
+from bptt.backends.cpu.columns import Columns, addresses, columns, fetched
 from bptt.backends.cpu.layout import Layout
 from bptt.backends.cpu.lines import function, indent
+from bptt.backends.cpu.scratch import LINE
 from bptt.backends.cpu.tiles import Tile
 from bptt.backends.cpu.tiling import Group, Tiling
-from bptt.backends.cpu.weights import Packed
+from bptt.backends.cpu.weights import Packed, panels
 from bptt.compiler.stages import Stage
 
-PLACES = ["order", "sequence", "shift", "ones"]  # how any row's place is found, and its lanes
+PLACES = ["order", "sequence", "shift", "ones"]  # what rows and lanes are found by
 
 
 def members(cut: Tiling) -> dict[int, int]:
@@ -23,13 +24,26 @@ def across(cut: Tiling, layout: Layout) -> int:
     return len(members(cut)) * cut.vectors * layout.lanes * layout.size
 
 
+def tiles(cut: Tiling) -> Iterator[Tile]:
+    """The shapes of the tiles that a stage uses."""
+    for group in cut.groups:
+        for vectors in _widths(cut):
+            for rows in cut.rows:
+                yield Tile(rows, vectors * len(group.products), cut.partial)
+
+
+def _widths(cut: Tiling) -> list[int]:
+    """Vectors of a panel, narrow ones first."""
+    return [cut.vectors] if cut.wide == cut.panels else [cut.vectors - 1, cut.vectors]
+
+
 def columns_function(name: str, stage: Stage, cut: Tiling | None, layout: Layout) -> list[str]:
     """The function that does the columns of rows `first` to `last`."""
     text = columns(stage, layout, members(cut) if cut else {})
-    places = [*PLACES, *addresses(stage, layout)]
     panel = ["left", "wide", "sums"] if cut else []
     lines = ["for r in range(first, last):", *indent(_row(stage, text, cut, layout))]
-    return function(name, ["first", "last", *panel, *places], _stores(stage), lines)
+    given = ["first", "last", *panel, *PLACES, *addresses(stage, layout)]
+    return function(name, given, _stores(stage), lines)
 
 
 def _stores(stage: Stage) -> str:
@@ -68,36 +82,41 @@ def _part(stage: Stage, text: Columns, cut: Tiling | None, rest: int) -> list[st
     return [f"if left + wide > {stage.width - rest}:", *indent(lines)] if cut else lines
 
 
-def tiles(cut: Tiling) -> Iterator[Tile]:
-    """The shapes of the tiles that a stage uses."""
-    for group in cut.groups:
-        for vectors in dict.fromkeys((cut.vectors, cut.last)):
-            for rows in dict.fromkeys((cut.rows, 1)):
-                yield _shape(cut, group, rows, vectors)
+def fetch_function(name: str, stage: Stage, layout: Layout) -> list[str]:
+    """The function that asks for what the columns of rows `first` to `last` will need.
 
-
-def _shape(cut: Tiling, group: Group, rows: int, vectors: int) -> Tile:
-    return Tile(rows, vectors * len(group.products), cut.partial, cut.block > 0)
+    Called before their tiles: rows of different sequences are too many and too far apart for the
+    processor to foresee.
+    """
+    rows, places = fetched(stage, layout)
+    step = max(layout.lanes, LINE // layout.size)
+    lines = ["at = integer(order, r) + shift", *rows]
+    lines += [f"for j in range(left, left + wide, {step}):", *indent(places)]
+    given = ["first", "last", "left", "wide", *PLACES, *addresses(stage, layout)]
+    lines = ["for r in range(first, last):", *indent(lines)] if places else ["pass"]
+    return function(f"{name}_fetch", given, "asks for the numbers of these rows", lines)
 
 
 def products_function(
     name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout
 ) -> list[str]:
-    """The function that computes a stage with products, panel by panel."""
-    wide = cut.vectors * layout.lanes
-    lines = [f"left = panel * {wide}", f"wide = {_wide(cut, layout)}"]
-    make = _blocks if cut.block else _at_once
-    lines += make(name, stage, cut, parts, layout)
-    lines = [f"for panel in range({cut.panels}):", *indent(lines)]
+    """The function that computes a stage with products, panel by panel.
+
+    At every other step the last panel comes first: what is left of the weights in the nearest
+    cache is used before it is driven out.
+    """
+    lines = [
+        f"panel = {cut.panels - 1} - i if turn else i",
+        *panels(cut),
+        f"left, wide = begin * {layout.lanes}, vectors * {layout.lanes}",
+        "r = 0",
+    ]
+    for rows in cut.rows:
+        lines += _tall(name, stage, cut, parts, layout, rows)
     sources = [layout.read(part.group.products[0].memory)[0] for part in parts]
-    names = ["rows", "sums", "packed", *PLACES, *addresses(stage, layout), *sources]
-    return function(f"{name}_products", dict.fromkeys(names), _matrices(cut), lines)
-
-
-def _wide(cut: Tiling, layout: Layout) -> str:
-    """Columns of a panel's vectors."""
-    whole, last = cut.vectors * layout.lanes, cut.last * layout.lanes
-    return str(whole) if whole == last else f"{last} if panel == {cut.panels - 1} else {whole}"
+    given = ["rows", "turn", "sums", "packed", *PLACES, *addresses(stage, layout), *sources]
+    loop = [f"for i in range({cut.panels}):", *indent(lines)]
+    return function(f"{name}_products", dict.fromkeys(given), _matrices(cut), loop)
 
 
 def _matrices(cut: Tiling) -> str:
@@ -105,74 +124,36 @@ def _matrices(cut: Tiling) -> str:
     return f"{', '.join(names)}, then the columns"
 
 
-def _call(name: str, stage: Stage, first: str, last: str, sums: str, layout: Layout) -> str:
-    places = ", ".join([first, last, "left", "wide", sums, *PLACES, *addresses(stage, layout)])
-    return f"{name}({places})"
-
-
-def _at_once(
-    name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout
+def _tall(
+    name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout, rows: int
 ) -> Iterator[str]:
-    """A tile's sums over all k, and its columns while they are at hand."""
-    yield "r = 0"
-    yield "while r < rows:"
-    lines = [f"last = r + {cut.rows} if r + {cut.rows} <= rows else r + 1"]
+    """Tiles of so many rows: their sums, and their columns while the sums are at hand."""
+    given = ", ".join([*PLACES, *addresses(stage, layout)])
+    yield f"while r + {rows} <= rows:"
+    yield f"    {name}_fetch(r, r + {rows}, left, wide, {given})"
     for place, part in enumerate(parts):
-        lines += _tile(cut, place, part, layout, "0", str(part.group.products[0].count), "sums")
-    lines += [_call(name, stage, "r", "last", "sums", layout), "r = last"]
-    yield from indent(lines)
+        yield from indent(_tile(cut, place, part, layout, rows))
+    yield f"    {name}(r, r + {rows}, left, wide, sums, {given})"
+    yield f"    r += {rows}"
 
 
-def _blocks(
-    name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout
-) -> Iterator[str]:
-    """The sums of all rows, block after block of k, then the columns."""
-    vectors = across(cut, layout) // (layout.lanes * layout.size)
-    yield f"for i in range(rows * {vectors}):"
-    yield f"    store(sums, i * {layout.lanes}, splat(0.0))"
-    for place, part in enumerate(parts):
-        count = part.group.products[0].count
-        yield f"for begin in range(0, {count}, {cut.block}):"
-        lines = [f"count = min({cut.block}, {count} - begin)", "r = 0", "while r < rows:"]
-        inner = [f"last = r + {cut.rows} if r + {cut.rows} <= rows else r + 1"]
-        row = f"sums + r * {across(cut, layout)}"
-        inner += [*_tile(cut, place, part, layout, "begin", "count", row), "r = last"]
-        yield from indent([*lines, *indent(inner)])
-    yield _call(name, stage, "0", "rows", "sums", layout)
-
-
-def _tile(
-    cut: Tiling, place: int, part: Packed, layout: Layout, begin: str, count: str, sums: str
-) -> Iterator[str]:
-    """Calls the tile for rows `r` to `last` of this panel."""
+def _tile(cut: Tiling, place: int, part: Packed, layout: Layout, rows: int) -> Iterator[str]:
+    """Calls the tile for rows `r` to `r + rows` of this panel."""
     product, size = part.group.products[0], layout.size
     before = sum(len(other.members) for other in cut.groups[:place])
     pitch = layout.pitch(product.memory)
     source = f"{layout.read(product.memory)[0]} + r * {pitch} + {product.offset * size}"
-    sums += f" + {before * size} * wide" if before else ""
-    step = f"{size * len(part.group.products)} * wide"
-    row = "" if begin == "0" else f" + {begin} * {step}"
-    source += "" if begin == "0" else f" + {begin} * {size}"
-    yield f"source = {source}"
-    yield f"weights = packed + {part.offset} + panel * {part.panel}{row}"
-    given = f"source, {pitch}, weights, {count}, {sums}, {across(cut, layout)}"
-    yield from _choose(cut, part.group, given)
+    weights = f"packed + begin * {part.vector} + {part.offset}"
+    sums = f"sums + {before * size} * wide"
+    given = f"{source}, {pitch}, {weights}, {product.count}, {sums}, {across(cut, layout)}"
+    *narrow, widest = [f"{_called(cut, part.group, rows, n)}({given})" for n in _widths(cut)]
+    if narrow:
+        yield f"if vectors == {cut.vectors - 1}:"
+        yield f"    {narrow[0]}"
+        yield "else:"
+        widest = f"    {widest}"
+    yield widest
 
 
-def _choose(cut: Tiling, group: Group, given: str) -> Iterator[str]:
-    """The tile's shape by what rows and columns there are."""
-    cases = {}
-    for rows in dict.fromkeys((cut.rows, 1)):
-        for vectors in dict.fromkeys((cut.last, cut.vectors)):
-            tests = [f"last - r == {rows}"] if rows != 1 else []
-            tests += [f"panel == {cut.panels - 1}"] if vectors != cut.vectors else []
-            cases[" and ".join(tests)] = f"{_shape(cut, group, rows, vectors).name}({given})"
-    for number, (test, call) in enumerate(cases.items()):
-        if test:
-            yield f"{'elif' if number else 'if'} {test}:"
-            yield f"    {call}"
-        elif number:
-            yield "else:"
-            yield f"    {call}"
-        else:
-            yield call
+def _called(cut: Tiling, group: Group, rows: int, vectors: int) -> str:
+    return Tile(rows, vectors * len(group.products), cut.partial).name

@@ -17,18 +17,16 @@ class Tile(NamedTuple):
         rows: of the source.
         vectors: of columns.
         partial: sums that one sum is made of.
-        more: whether it adds to the sums that are there, rather than begin with zero.
     """
 
     rows: int
     vectors: int
     partial: int
-    more: bool
 
     @property
     def name(self) -> str:
         """What its function is called."""
-        return f"{'more' if self.more else 'tile'}_{self.rows}x{self.vectors}x{self.partial}"
+        return f"tile_{self.rows}x{self.vectors}x{self.partial}"
 
     def sums(self) -> list[tuple[int, int]]:
         """Row and vector of each sum."""
@@ -44,7 +42,7 @@ def tile(shape: Tile, lanes: int) -> list[str]:
     rows, partial = shape.rows, shape.partial
     lines = [f"x{r} = source + {r} * pitch" for r in range(rows)]
     lines += [f"y{r} = sums + {r} * across" for r in range(rows)]
-    lines += _begin(shape, lanes)
+    lines += [f"a{r}_{v}_{s} = splat(0.0)" for r, v in shape.sums() for s in range(partial)]
     lines += ["k = 0", f"while k + {partial} <= count:"]
     for s in range(partial):
         lines += indent(_multiply(shape, lanes, s))
@@ -53,13 +51,6 @@ def tile(shape: Tile, lanes: int) -> list[str]:
         lines += [f"if k + {s} < count:", *indent(_multiply(shape, lanes, s))]
     lines += [f"store(y{r}, {v * lanes}, {_total(r, v, partial)})" for r, v in shape.sums()]
     return [f"def {shape.name}(source, pitch, weights, count, sums, across):", *indent(lines)]
-
-
-def _begin(shape: Tile, lanes: int) -> Iterator[str]:
-    for r, v in shape.sums():
-        for s in range(shape.partial):
-            there = shape.more and s == 0
-            yield f"a{r}_{v}_{s} = " + (f"load(y{r}, {v * lanes})" if there else "splat(0.0)")
 
 
 def _multiply(shape: Tile, lanes: int, s: int) -> Iterator[str]:

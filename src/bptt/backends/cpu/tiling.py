@@ -1,13 +1,13 @@
 """How a stage's products are cut into tiles that keep their sums in registers.
 
-A tile is some rows times some vectors of columns; its sums stay in registers while k runs. One row
-must have about eight sums under way, or the processor waits for the last addition before it starts
-the next; with few columns a sum is therefore made of several partial ones, taken in turn by k. How
-many is decided by the product's height and width alone, never by the number of rows: a row gives
-the same bits in whichever tile it is computed.
+A tile is some rows times a panel: some vectors of columns. Its sums stay in registers while k runs,
+and its weights, packed panel by panel, stay in the nearest cache while the rows pass.
 
-    panel       the columns of a tile. Weights are packed panel by panel, k by k
-    block       so many k that their piece of a panel stays in the first cache while the rows pass
+One row must have about eight sums under way, or the processor waits for the last addition before
+it starts the next. (Where the weights are too many for the nearest cache it waits for them anyway.)
+Where there are few, a sum is made of several partial ones, taken in turn by k. How many is decided
+by the products' heights and the width alone, never by the number of rows: a row gives the same bits
+in whichever tile it is computed.
 """
 
 from typing import NamedTuple
@@ -16,8 +16,7 @@ from bptt.backends.cpu.arrange import products
 from bptt.compiler.stages import Product, Stage
 
 CHAINS = 8  # additions under way that keep two multiply-add units of four cycles busy
-NEAR = 40 * 1024  # bytes of weights that the first cache holds beside the rows
-PIECE = 24 * 1024  # bytes of a panel's block of k
+NEAR = 40 * 1024  # bytes of weights that the nearest cache holds beside the rows
 
 
 class Group(NamedTuple):
@@ -36,22 +35,20 @@ class Tiling(NamedTuple):
     """How one stage is cut.
 
     Attributes:
-        groups: of products, each a tile of its own.
+        groups: of products, each with tiles of its own.
+        panels: number of panels.
         vectors: columns of a panel, in vectors of the machine.
-        panels: number of panels; the last may be narrower.
-        last: vectors of the last panel.
+        wide: how many panels have so many; the others have one vector less.
         partial: sums that one sum is made of.
-        rows: of a full tile; what remains is done row by row.
-        block: k at a time, or 0 for all at once.
+        rows: of the tiles, tallest first, the last 1.
     """
 
     groups: tuple[Group, ...]
-    vectors: int
     panels: int
-    last: int
+    vectors: int
+    wide: int
     partial: int
-    rows: int
-    block: int
+    rows: tuple[int, ...]
 
 
 def groups(stage: Stage) -> tuple[Group, ...]:
@@ -75,27 +72,20 @@ def tiling(stage: Stage, lanes: int, registers: int, size: int) -> Tiling:
     parts = groups(stage)
     side = max(len(part.products) for part in parts)
     weights = sum(len(p.products) * p.products[0].count for p in parts) * stage.width * size
+    near = weights <= NEAR
     total = -(-stage.width // lanes)
-    chains = CHAINS if weights <= NEAR else CHAINS // 2
-    vectors = min(total, max(1, chains // side))
-    panels = -(-total // vectors)
+    panels = -(-total // max(1, (CHAINS if near else CHAINS // 2) // side))
     vectors = -(-total // panels)
-    partial = _partial(side * vectors) if weights <= NEAR else 1
-    held = 24 if registers >= 32 else 12
-    rows = max(1, min(8, held // (side * vectors * partial)))
-    block = max(8, PIECE // (side * vectors * lanes * size))
-    longest = max(part.products[0].count for part in parts)
-    return Tiling(
-        parts,
-        vectors,
-        panels,
-        total - vectors * (panels - 1),
-        partial,
-        rows,
-        block if partial == 1 and longest > block * 3 // 2 else 0,
-    )
+    partial = _partial(side * vectors) if near else 1
+    held = registers * 3 // 4 // (side * vectors * partial)
+    return Tiling(parts, panels, vectors, total - panels * (vectors - 1), partial, _heights(held))
 
 
 def _partial(sums: int) -> int:
     """Partial sums for each of so many sums of a row."""
     return 1 if sums >= 6 else 2 if sums >= 3 else 4
+
+
+def _heights(most: int) -> tuple[int, ...]:
+    """Rows of tiles: powers of two, which add up to any number of rows."""
+    return tuple(rows for rows in (8, 4, 2, 1) if rows <= max(1, most))

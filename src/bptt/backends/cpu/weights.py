@@ -19,13 +19,13 @@ class Packed(NamedTuple):
     Attributes:
         group: of products.
         offset: bytes from the beginning of all packed weights.
-        panel: bytes of one panel.
-        size: bytes of all panels.
+        vector: bytes for one vector of columns.
+        size: bytes of all.
     """
 
     group: Group
     offset: int
-    panel: int
+    vector: int
     size: int
 
 
@@ -37,29 +37,44 @@ def packed(tilings: list[Tiling | None], layout: Layout) -> list[list[Packed]]:
         found.append([])
         for group in cut.groups if cut else ():
             vector = group.products[0].count * len(group.products) * layout.lanes * layout.size
-            total = vector * (cut.vectors * (cut.panels - 1) + cut.last)
-            found[-1].append(Packed(group, offset, vector * cut.vectors, total))
-            offset += total
+            size = vector * (cut.panels * (cut.vectors - 1) + cut.wide)
+            found[-1].append(Packed(group, offset, vector, size))
+            offset += size
     return found
+
+
+def panels(cut: Tiling) -> list[str]:
+    """Lines for a panel: its first vector of columns, and how many there are."""
+    if cut.wide == cut.panels:
+        return [f"begin = panel * {cut.vectors}", f"vectors = {cut.vectors}"]
+    return [
+        f"begin = panel * {cut.vectors} - max(0, panel - {cut.wide})",
+        f"vectors = {cut.vectors} if panel < {cut.wide} else {cut.vectors - 1}",
+    ]
 
 
 PACK = """\
 def pack_panel(matrix, down, across, count, columns, target, step):
     # count rows of a matrix's columns, to every step-th byte of target; zeros fill the last vector
     rest = columns % LANES
+    full = columns - rest
+    turned = count - count % LANES if down == 1 else 0
+    for j in range(0, full, LANES):
+        for k in range(0, turned, LANES):
+            source = matrix + (k + j * across) * SIZE
+            turn(target + k * step + j * SIZE, step // SIZE, source, across)
     for k in range(count):
         row = matrix + k * down * SIZE
         place = target + k * step
+        if rest:
+            store(place, full, splat(0.0))
+        begin = full if k < turned else 0
         if across == 1:
-            for j in range(0, columns - rest, LANES):
+            for j in range(begin, full, LANES):
                 store(place, j, load(row, j))
-            if rest:
-                store(place, columns - rest, load_part(row, columns - rest, rest))
-        else:
-            if rest:
-                store(place, columns - rest, splat(0.0))
-            for j in range(columns):
-                put(place, j, element(row, j * across))
+            begin = full
+        for j in range(begin, columns):
+            put(place, j, element(row, j * across))
 
 
 """
@@ -78,8 +93,7 @@ def pack(
         for part in parts:
             for place, product in enumerate(part.group.products):
                 lines += _pack_product(stage, cut, part, place, product, layout, slots)
-    text = function("pack_all", ["block"], "every matrix, into panels", lines)
-    return PACK.replace("SIZE", str(layout.size)) + "\n".join(text)
+    return PACK + "\n".join(function("pack_all", ["block"], "every matrix, into panels", lines))
 
 
 def _pack_product(
@@ -92,7 +106,7 @@ def _pack_product(
     slots: dict[str, int],
 ) -> Iterator[str]:
     """Packs one product's matrix among those of its group."""
-    name, wide, side = product.matrix, cut.vectors * layout.lanes, len(part.group.products)
+    name, side, line = product.matrix, len(part.group.products), layout.lanes * layout.size
     yield f"# {name}, columns {product.column} to {product.column + stage.width}"
     yield f"matrix = integer(block, {slots[name]})"
     yield f"down = integer(block, {slots[f'{name}.down']})"
@@ -100,12 +114,12 @@ def _pack_product(
     yield f"for panel in range({cut.panels}):"
     yield from indent(
         [
-            f"columns = min({wide}, {stage.width} - panel * {wide})",
-            f"vectors = (columns + {layout.lanes - 1}) // {layout.lanes}",
-            f"source = matrix + ({product.column} + panel * {wide}) * across * {layout.size}",
-            f"target = packed + {part.offset} + panel * {part.panel}"
-            f" + {place * layout.lanes * layout.size} * vectors",
-            f"step = vectors * {side * layout.lanes * layout.size}",
+            *panels(cut),
+            f"left = begin * {layout.lanes}",
+            f"columns = min(vectors * {layout.lanes}, {stage.width} - left)",
+            f"source = matrix + (left + {product.column}) * across * {layout.size}",
+            f"target = packed + begin * {part.vector} + vectors * {place * line} + {part.offset}",
+            f"step = vectors * {side * line}",
             f"pack_panel(source, down, across, {product.count}, columns, target, step)",
         ]
     )

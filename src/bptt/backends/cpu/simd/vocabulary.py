@@ -5,6 +5,9 @@
     put(address, i, x)             stores the number x there
     load(address, i)               a vector of the numbers from place i on; store(address, i, v)
     load_part(address, i, n)       its first n lanes, zeros in the others; store_part(address, i, v, n)
+    turn(target, jump, address, step)  a square of LANES rows `step` numbers apart, stored with its
+                                   columns as rows `jump` numbers apart
+    fetch(address, i)              asks for place i to be brought near; nothing happens if none is
     spread(address, i)             the number at place i in all lanes
     splat(x)                       the number x in all lanes
     fma(a, b, c)                   a * b + c
@@ -104,6 +107,32 @@ class Words:
         place = self._place(address, i, self.shape.vector)
         given = [v, place, LANE(self.shape.size), self._first(n)]
         self._masked("store", ir.VoidType(), given)
+
+    def turn(self, target: ir.Value, jump: ir.Value, address: ir.Value, step: ir.Value) -> None:
+        """Off-diagonal quarters change places, in squares half as large each time."""
+        builder, lanes = self.builder, self.shape.lanes
+        rows = [self.load(address, builder.mul(step, INTEGER(i))) for i in range(lanes)]
+        half = lanes // 2
+        while half:
+            for i in (i for i in range(lanes) if not i & half):
+                a, b = rows[i], rows[i + half]
+                places = [(j, j + lanes - half)[j & half > 0] for j in range(lanes)]
+                rows[i] = self._pick(a, b, places)
+                rows[i + half] = self._pick(a, b, [place + half for place in places])
+            half //= 2
+        for i, row in enumerate(rows):
+            self.store(target, builder.mul(jump, INTEGER(i)), row)
+
+    def _pick(self, a: ir.Value, b: ir.Value, places: list[int]) -> ir.Value:
+        """Lanes of two vectors, those of the second counted on from the first."""
+        kind = ir.VectorType(LANE, len(places))
+        return self.builder.shuffle_vector(a, b, ir.Constant(kind, [LANE(i) for i in places]))
+
+    def fetch(self, address: ir.Value, i: ir.Value) -> None:
+        place = self._place(address, i, ir.IntType(8))
+        given = [place, LANE(0), LANE(2), LANE(1)]  # to read, into the second cache, data
+        kind = ir.FunctionType(ir.VoidType(), [value.type for value in given])
+        call(self.builder, "llvm.prefetch.p0", kind, given)
 
     def _everywhere(self, one: ir.Value, kind: ir.VectorType) -> ir.Value:
         if isinstance(one, ir.Constant):
