@@ -89,6 +89,7 @@ def test_speed_is_told_for_every_cell(brief):
         assert text.count("(aim 30)") == 4
         assert "6, 2, 3, 5" in text
         assert "an LSTM that a user wrote" in text
+        assert f"run by reference: {', '.join(KINDS)}" in text
 
 
 def test_speed_tells_overhead_and_growth(brief):

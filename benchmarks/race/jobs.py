@@ -2,7 +2,7 @@
 
 from collections.abc import Callable
 from dataclasses import dataclass
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor, nn
@@ -94,6 +94,11 @@ class Job:
 
     def __str__(self) -> str:
         return f"{self.name} at T, B, I, H = {self.shape}"
+
+    @property
+    def bare_state(self) -> Any:
+        """The initial state as the cell takes it: a tensor where there is one alone."""
+        return self.state if len(self.state) > 1 else self.state[0]
 
     @property
     def targets(self) -> dict[str, Tensor]:

@@ -56,6 +56,7 @@ def race(cell: str, shape: Shape, entrants: Mapping[str, Way], how: Settings) ->
     return {
         "cell": cell,
         "shape": shape,
+        "backend": ways.chosen(job, how.backend),
         "errors": errors,
         "train": train,
         "forward": _timed(compiled, "forward", how.seconds / 2, how.by),

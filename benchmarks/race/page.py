@@ -35,7 +35,7 @@ def full(found: Result, table: Table) -> str:
     parts = _ratios(found, table)
     if "rows" in found:
         parts += [_listed(summary.remarks(found["rows"], found["peak"]["FMA"]))]
-        parts += ["Milliseconds:", table([summary.line(row) for row in found["rows"]])]
+        parts += ["Milliseconds:", table(_even([summary.line(row) for row in found["rows"]]))]
     for name, (title, line) in OTHERS.items():
         if found.get(name):
             parts += [title, table(_even([line(each) for each in found[name]]))]
@@ -49,9 +49,9 @@ def _ratios(found: Result, table: Table) -> list[str]:
     train, forward = (summary.shown(found["rows"], task) for task in ("train", "forward"))
     return [
         "Forward + backward, how many times a peer's speed (geometric mean over the shapes):",
-        table(train),
+        table(_even(train)),
         "Forward alone:",
-        table(forward),
+        table(_even(forward)),
     ]
 
 
@@ -70,8 +70,8 @@ def _listed(lines: Sequence[str]) -> str:
 
 
 def _even(lines: Sequence[dict[str, str]]) -> list[dict[str, str]]:
-    """All lines with the keys of all, empty where a line has none."""
-    keys = dict.fromkeys(key for line in lines for key in line)
+    """All lines with the same keys, those that any line fills."""
+    keys = dict.fromkeys(key for line in lines for key, text in line.items() if text)
     return [{key: line.get(key, "") for key in keys} for line in lines]
 
 

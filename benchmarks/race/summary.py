@@ -100,7 +100,7 @@ def remarks(rows: Sequence[Row], peak: float) -> list[str]:
         "(aim 60%)"
         for row in large
     ]
-    return [*found, *_own(rows), *_exactness(rows), _quiet(rows)]
+    return [*found, *_own(rows), *_exactness(rows), _backends(rows), _quiet(rows)]
 
 
 def _quiet(rows: Sequence[Row]) -> str:
@@ -109,6 +109,13 @@ def _quiet(rows: Sequence[Row]) -> str:
         f"noise, a median beside the best turn's: {statistics.median(found):.2f}, at worst "
         f"{max(found):.2f}; above 1.2 something else was running"
     )
+
+
+def _backends(rows: Sequence[Row]) -> str:
+    cells: dict[str, dict[str, None]] = {}
+    for row in rows:
+        cells.setdefault(row["backend"], {})[row["cell"]] = None
+    return "run by " + "; ".join(f"{name}: {', '.join(each)}" for name, each in cells.items())
 
 
 def _own(rows: Sequence[Row]) -> list[str]:

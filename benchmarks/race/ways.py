@@ -60,8 +60,12 @@ def _named(names: Sequence[str], tensors: Sequence[Tensor]) -> Numbers:
 
 
 def _unrolled(module: nn.Module, job: Job, backend: str) -> Outputs:
-    state = job.state if len(job.state) > 1 else job.state[0]
-    return lambda: bptt.unroll(module, job.inputs, state, backend=backend)[0]
+    return lambda: bptt.unroll(module, job.inputs, job.bare_state, backend=backend)[0]
+
+
+def chosen(job: Job, backend: str) -> str:
+    """The backend that runs the job: "auto" may have fallen back."""
+    return bptt.plan(job.module, job.inputs, job.bare_state, backend=backend).backend
 
 
 def ours(job: Job, backend: str) -> Runner:
@@ -82,8 +86,7 @@ def loop(job: Job) -> Runner:
     """The loop in Python that one writes by hand, differentiated by autograd."""
 
     def outputs() -> Tensor:
-        state: Any = job.state if len(job.state) > 1 else job.state[0]
-        found = []
+        state, found = job.bare_state, []
         for x in job.inputs:
             state = job.module(x, state)
             found.append(state if isinstance(state, Tensor) else state[0])
