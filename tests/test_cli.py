@@ -59,7 +59,8 @@ def test_from_data_to_forecast(command, tmp_path):
     code, out, _ = command("predict", run, file)
     assert code == 0
     assert out.startswith("lead,y\n1,")
-    assert command("predict", run, file, "--out", "f.parquet")[0] == 0
+    for more in [], ["--overwrite"]:
+        assert command("predict", run, file, "--out", "f.parquet", *more)[::2] == (0, "")
     assert pl.read_parquet("f.parquet").height == 1
     code, out, _ = command("evaluate", run, file)
     assert code == 0
@@ -95,19 +96,23 @@ MISTAKES = {
     "train nowhere.csv": "There is no file nowhere.csv",
     "train sunspot": "Did you mean 'sunspots'",
     "train ok.csv --target z": "has no column 'z'",
-    "train ok.csv --target y --cell gruu": "expected the cell to be elman, gru, lstm",
+    "train ok.csv --target y --cell gruu": "Did you mean 'gru'? Expected elman, gru, ",
     "train ok.csv --target y --hidden 1.5": 'Invalid value "1.5" for --hidden',
     "train ok.csv --target y --hidden 0": "expected --hidden to be 1 or more; got 0",
     "train ok.csv --target y --dropout 0.5": "Take --layers 2",
     "train ok.csv --hiden 3": "Did you mean --hidden?",
     "train ok.csv --target y --out full": "full is not empty and holds no run",
-    "train ok.csv --target y --out ok.csv": "ok.csv is a file",
+    "train ok.csv --target y --out ok.csv": "expected ok.csv to be a folder; it is a file",
     "train --resume nowhere": "there is no folder nowhere",
-    "train --resume full": "holds no config.toml",
+    "train --resume full": "holds none of its files",
+    "train ok.csv other.csv": "too many words for bptt train: other.csv",
+    "datasets x": "too many words for bptt datasets: x",
     "train ok.csv --resume full --hidden 3": "and --hidden, DATA would make it another run",
-    "predict full ok.csv": "holds no config.toml",
+    "predict full ok.csv": "holds none of its files",
     "predict": "RUN requires an argument",
     "predict full ok.csv --out f.xls": ".csv or .parquet",
+    "predict full ok.csv --out ok.csv": "there is ok.csv already",
+    "predict full ok.csv --out nowhere/f.csv": "there is no folder nowhere",
     "generate full --prompt a --temperature -1": "temperature of 0 or more",
     "report nowhere": "there is no folder nowhere",
     "trian": "Did you mean",
@@ -138,6 +143,45 @@ def test_a_run_is_overwritten_only_when_told(command, tmp_path):
     assert (tmp_path / "run" / "model.safetensors").read_bytes() == first
     assert command(*words, "--seed", "1", "--out", "run", "--overwrite")[0] == 0
     assert (tmp_path / "run" / "model.safetensors").read_bytes() != first
+
+
+def test_a_run_that_is_a_file_is_told_from_a_folder(command, tmp_path):
+    table(tmp_path / "a.csv")
+    (tmp_path / "runs").write_text("jogging, mostly")
+    code, _, err = command("train", "a.csv", "--target", "y", *QUICK)
+    assert code == 2
+    assert "expected runs to be a folder; it is a file. Choose another with --out" in err
+    code, _, err = command("train", "--resume", "runs")
+    assert code == 2
+    assert "there is no folder runs" in err
+
+
+FRAIL = """
+import torch
+class Frail(torch.nn.RNNCell):
+    def __init__(self, inputs, hidden):
+        super().__init__(inputs, hidden)
+        self.register_buffer("sequences", torch.tensor(0))
+    def begin(self, batch_size):
+        self.sequences += self.training
+    def forward(self, x, state):
+        return torch.where(self.sequences > 8, torch.nan, super().forward(x, state))
+"""
+
+
+def test_a_run_that_breaks_down_says_why_everywhere(command, tmp_path):
+    """The cell gives numbers for an epoch of five steps, and some."""
+    (tmp_path / "own.py").write_text(FRAIL)
+    words = f"train {table(tmp_path / 'a.csv', 200)} --target y --window 8 --cell own:Frail".split()
+    code, _, err = command(*words, "--hidden", "4", "--out", "run")
+    assert code == 2
+    assert "broke down at step 8, going forward: the loss is nan" in err
+    assert "How far it came: run/report.html" in err
+    page = (tmp_path / "run" / "report.html").read_text()
+    assert "The training broke down" in page
+    code, _, err = command("predict", "run", "a.csv")
+    assert code == 0
+    assert "note: run has not been trained to its end" in err
 
 
 def start(words, run, rows):

@@ -3,6 +3,7 @@
 import csv
 import errno
 import json
+import math
 import os
 import signal
 import subprocess
@@ -17,12 +18,15 @@ from safetensors.torch import load_file
 from bptt.errors import ArgumentError, CellError, DataError, RunError
 from bptt.tasks import Batch, DataOptions, NetworkShape
 from bptt.train import course, files
+from bptt.train.breakdown import Breakdown
+from bptt.train.cells import NAMED
 from bptt.train.checkpoint import load_checkpoint, save_checkpoint
 from bptt.train.clipping import Clipping
-from bptt.train.config import Config, NetworkOptions, TrainingOptions
+from bptt.train.config import NetworkOptions, TrainingOptions
 from bptt.train.fit import conclude, fit
 from bptt.train.interrupt import Stopped
 from bptt.train.job import new_job, resumed_job
+from bptt.train.lock import Lock
 from bptt.train.model import load_model
 from bptt.train.network import Network
 from bptt.train.run import Run, make_run
@@ -186,12 +190,13 @@ def test_clipping_is_by_the_norm_and_told_for_each_step(data):
 
 
 def test_a_gradient_that_is_no_number_stops_training_before_a_weight_is_lost(data):
-    with pytest.raises(RunError, match=r"broke down at step \d+.*--learning-rate"):
-        train(job_for(data, "forecast", "run", learning_rate=1e30))
-    weight = torch.nn.Parameter(torch.ones(2))
-    weight.grad = torch.tensor([1.0, float("nan")])
-    with pytest.raises(RunError, match="became nan"):
-        Clipping(1.0).apply([weight])
+    job = job_for(data, "forecast", "run", learning_rate=1e30)
+    with pytest.raises(Breakdown, match=r"at step 2, going .*--learning-rate"):
+        train(job)
+    assert all(p.isfinite().all() for p in job.network.parameters())
+    last = rows_of(job.run)[-1]  # the bad step's, so that the report can tell why training ended
+    assert last["step"] == "2"
+    assert not math.isfinite(float(last["train_loss"]) + float(last["gradient_norm"]))
 
 
 def spoil(path, where=0.5):
@@ -215,7 +220,7 @@ class Hostile:
 def test_a_hostile_checkpoint_is_refused_and_runs_nothing(tmp_path, as_zip):
     path, mark = tmp_path / "state.pt", tmp_path / "ran"
     torch.save({"format": 1, "x": Hostile(mark)}, path, _use_new_zipfile_serialization=as_zip)
-    with pytest.raises(RunError, match=r"was not read|no checkpoint"):
+    with pytest.raises(RunError, match=r"was not read|is damaged: .*zip"):
         load_checkpoint(path)
     assert not mark.exists()
 
@@ -223,17 +228,17 @@ def test_a_hostile_checkpoint_is_refused_and_runs_nothing(tmp_path, as_zip):
 @pytest.mark.parametrize(
     ("damage", "message"),
     [
-        (lambda path: path.unlink(), "there is no checkpoint"),
+        (lambda path: path.unlink(), "cannot go on without it; what it has learnt is in"),
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (spoil, "damaged"),
         (lambda path: save_checkpoint(path, {"format": 99}), "reads format 1"),
-        (lambda path: save_checkpoint(path, {"weights": {}}), "does not fit"),
+        (lambda path: save_checkpoint(path, {"weights": {}}), "damaged: it lacks 'metrics_bytes'"),
         (lambda path: torch.save([1, 2], path), "no checkpoint of a run"),
     ],
 )
 def test_a_checkpoint_that_cannot_be_used_says_so(data, damage, message):
-    job_for(data, "classify", "run")
+    train(job_for(data, "classify", "run", epochs=1))
     state = data / "run" / "checkpoint" / "state.pt"
     save_checkpoint(state, {"weights": {"x": torch.zeros(1000)}})
     damage(state)
@@ -243,9 +248,18 @@ def test_a_checkpoint_that_cannot_be_used_says_so(data, damage, message):
 
 def test_resuming_refuses_changed_data_and_a_cut_metrics_file(data):
     run = train(job_for(data, "classify", "run", epochs=1))
-    run.metrics.write_text("step,epoch\n")
-    with pytest.raises(RunError, match="was cut or replaced"):
-        train(resumed_job(run.folder, 3, None))
+    whole = run.metrics.read_text()
+    for cut, what in (
+        (whole[: len(whole) // 2], "had .* at the last"),
+        ("step,epoch\n", "columns"),
+    ):
+        run.metrics.write_text(cut)
+        with pytest.raises(RunError, match=f"metrics.csv is damaged: .*{what}"):
+            resumed_job(run.folder, 3, None)
+    run.metrics.unlink()
+    with pytest.raises(RunError, match=r"metrics.csv is missing. Put it back"):
+        resumed_job(run.folder, 3, None)
+    run.metrics.write_text(whole)
     with (data / "classify.csv").open("a") as file:
         file.write("\n77,a,3")
     with pytest.raises(RunError, match="have changed since"):
@@ -255,15 +269,16 @@ def test_resuming_refuses_changed_data_and_a_cut_metrics_file(data):
 @pytest.mark.parametrize(
     ("file", "content", "message"),
     [
-        ("config.toml", None, "no config.toml"),
-        ("config.toml", "format = ", "no config.toml"),
-        ("config.toml", "format = 1\n[versions]\nbptt = '1'", "cannot be used"),
+        ("config.toml", None, "config.toml is missing. Put it back"),
+        ("config.toml", "format = ", r"config.toml is damaged: Invalid value .*Put it back"),
+        ("config.toml", "format = 1\n[versions]\nbptt = '1'", "is damaged: it lacks 'data'"),
         ("config.toml", "format = 2\n[versions]\nbptt = '9'", "reads format 1"),
-        ("model.json", None, "it is not there"),
-        ("model.json", "{", "cannot be used"),
+        ("model.json", None, r"missing. `bptt train --resume \S+/run` writes it anew"),
+        ("model.json", "{", r"damaged: .*line 1.*`bptt train --resume \S+/run` writes it anew"),
         ("model.json", '{"format": 2}', "reads format 1"),
-        ("model.safetensors", None, "before the end of its first epoch"),
-        ("model.safetensors", "no numbers", "damaged"),
+        ("model.json", '{"format": 1, "cell": "gru"}', "damaged: it lacks 'hidden'"),
+        ("model.safetensors", None, r"missing. .*`bptt train --resume \S+/run` writes it anew"),
+        ("model.safetensors", "no numbers", r"damaged: .*`bptt train --resume \S+/run` writes"),
     ],
 )
 def test_a_broken_or_newer_run_is_refused(data, file, content, message):
@@ -328,7 +343,19 @@ def test_a_full_disk_leaves_the_old_file_whole(tmp_path, monkeypatch):
 def test_a_config_comes_back_from_its_file(data):
     job = job_for(data, "forecast", "run", patience=9)
     assert job.run.read_config() == job.config
-    assert Config.from_toml(job.run.config.read_text()).options == DataOptions(window=12)
+    assert job.config.options == DataOptions(window=12, horizon=1)
+
+
+def test_a_config_says_what_was_chosen_for_the_user(data, monkeypatch):
+    monkeypatch.chdir(data)
+    job = new_job("elnino", None, DataOptions(), NetworkOptions(hidden=4), TrainingOptions())
+    options = job.run.read_config().options
+    assert (options.window, options.horizon, options.target) == (64, 6, ("temperature",))
+    (data / "two.csv").write_text("a,b\n" + "1,2\n3,4\n5,7\n" * 20)
+    job = new_job(
+        "two.csv", None, DataOptions(target=("a, b",)), NetworkOptions(hidden=4), TrainingOptions()
+    )
+    assert job.run.read_config().options.target == ("a", "b")
 
 
 @pytest.mark.parametrize(
@@ -371,6 +398,15 @@ class Idle(torch.nn.RNNCell):
     def __init__(self, inputs, hidden):
         super().__init__(inputs, hidden + 1)
         self.unused = torch.nn.Parameter(torch.ones(3))
+class Lost(torch.nn.Module):
+    def __init__(self, inputs, hidden): super().__init__()
+class Empty(torch.nn.RNNCell):
+    def forward(self, x, state): return super().forward(x, state) / 0 * 0
+class Sharp(torch.nn.RNNCell):
+    def __init__(self, inputs, hidden):
+        super().__init__(inputs, hidden)
+        self.w = torch.nn.Parameter(torch.zeros(()))
+    def forward(self, x, state): return super().forward(x, state) + self.w.abs().sqrt()
 number = 3
 """
 
@@ -378,19 +414,35 @@ number = 3
 @pytest.mark.parametrize(
     ("cell", "message"),
     [
-        ("gruu", "expected the cell to be elman, gru, lstm"),
+        (
+            "gruu",
+            "no cell 'gruu'. Did you mean 'gru'.* elman, gru, .*layer-norm-lstm, .*module:Class",
+        ),
         ("nowhere:Cell", "there is no module nowhere"),
+        ("some/nowhere.py:Cell", "no module some.nowhere .*expected some/nowhere.py below this"),
+        (
+            "broken:Cell",
+            r"importing broken failed with SyntaxError: .*\n  \S+/broken.py, line 2:  1 +",
+        ),
         ("own_cells:Missing", "found nothing of that name"),
+        ("own_cells:Clumzy", "Did you mean 'Clumsy'"),
+        ("own_cells:Lost", "does not say what it starts from. Give Lost a method"),
+        ("own_cells:Empty", "step 1, going forward.*No weight has been changed.*own_cells:Empty"),
+        (
+            "own_cells:Sharp",
+            "step 1, going back.*of recurrent.cells.0.w, .* is nan.*own_cells:Sharp",
+        ),
         ("own_cells:number", "derived from torch.nn.Module"),
-        ("own_cells:Fussy", r"Fussy\(2, 5\) failed with KeyError.*own_cells.py, line 6"),
+        ("own_cells.py:Fussy", r"Fussy\(2, 5\) failed.* with KeyError: .*\n.*own_cells.py, line 6"),
         ("own_cells:Clumsy", "own_cells.py, line 8"),
         ("own_cells:Odd", "expected the cell own_cells:Odd to give one tensor"),
     ],
 )
 def test_an_own_cell_that_cannot_be_used_is_explained(data, monkeypatch, cell, message):
     (data / "own_cells.py").write_text(CELLS)
+    (data / "broken.py").write_text("import torch\n1 +\n")
     monkeypatch.chdir(data)
-    with pytest.raises(CellError, match=message):
+    with pytest.raises((CellError, Breakdown), match=f"(?s){message}"):
         job_for(data, "forecast", "run", cell=cell)
     assert not (data / "run").exists()
 
@@ -403,3 +455,64 @@ def test_an_own_cell_is_trained_and_found_again(data, monkeypatch):
     network, _ = load_model(train(job))
     assert type(network.recurrent.cells[0]).__name__ == "Idle"
     assert network.read_out.in_features == 6
+
+
+def test_every_cell_that_fits_is_had_by_name(data):
+    """A new cell appears by itself; GRU-D, which takes more than a tensor at a step, does not."""
+    assert {"elman", "gru", "lstm", "leaky", "mgu", "layer-norm-lstm", "peephole-lstm"} <= set(
+        NAMED
+    )
+    assert "grud" not in NAMED
+    for name in NAMED:
+        assert job_for(data, "classify", name, cell=name, epochs=1).every_parameter_used
+
+
+def test_a_run_that_is_being_trained_is_left_alone_and_free_again_afterwards(data):
+    job = job_for(data, "classify", "run", epochs=1)
+    at_once = f"run is being trained at this moment, by process {os.getpid()} on"
+    with pytest.raises(RunError, match=at_once):
+        resumed_job(data / "run", None, None)
+    with pytest.raises(RunError, match=at_once):
+        make_run(data / "run", "x", overwrite=True)
+    assert job.run.config.exists()
+    train(job)
+    assert resumed_job(data / "run", None, None).ending
+
+
+def test_a_killed_process_locks_nobody_out(tmp_path):
+    path = tmp_path / "lock"
+    code = f"""
+import time
+from pathlib import Path
+from bptt.train.lock import Lock
+lock = Lock(Path({str(path)!r}))
+print("held", flush=True)
+time.sleep(60)"""
+    holder = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    assert holder.stdout.readline() == "held\n"
+    with pytest.raises(RunError, match=f"by process {holder.pid} on"):
+        Lock(path)
+    holder.kill()
+    holder.communicate()
+    Lock(path).release()
+
+
+@pytest.mark.parametrize("file", ["model.json", "model.safetensors", "evaluation.json"])
+def test_what_a_finished_run_has_lost_is_written_anew(data, file):
+    run = train(job_for(data, "classify", "run", epochs=1))
+    conclude(resumed_job(run.folder, None, None), run)
+    assert resumed_job(run.folder, None, None).concluded
+    lost = run.folder / file
+    before = lost.read_bytes()
+    lost.write_bytes(before[:40])
+    job = resumed_job(run.folder, None, None)
+    assert job.ending
+    assert not job.concluded
+    conclude(job, run)
+    assert lost.read_bytes() == before
+
+
+def test_a_run_killed_before_its_first_step_begins_anew(data):
+    whole = numbers(train(job_for(data, "classify", "whole", epochs=1)))
+    job_for(data, "classify", "cut", epochs=1).run.release()
+    assert numbers(train(resumed_job(data / "cut", None, None))) == whole

@@ -38,6 +38,10 @@ class RunError(ValueError):
     """A run's folder that is missing, broken, in the way, or of a newer version. Exits with 2."""
 
 
+class RunWarning(UserWarning):
+    """Something about a run that the user should know of before they trust what comes of it."""
+
+
 class TorchArgumentError(ArgumentError, RuntimeError):
     """An argument that does not fit, where torch.nn's modules raise a RuntimeError."""
 

@@ -80,8 +80,8 @@ def _complain(message: str) -> None:
 def _show_warning(
     message: Warning | str, category: type[Warning], *place: Any, **more: Any
 ) -> None:
-    """A note on the user's data as one message; any other warning with its place, as ever."""
-    if issubclass(category, errors.DataWarning):
+    """A note on the user's data or run as one message; other warnings with their place, as ever."""
+    if issubclass(category, errors.DataWarning | errors.RunWarning):
         _complain(f"note: {message}")
     else:
         sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 from cyclopts import ArgumentCollection, Group, Parameter
 from rich.console import Console
 
+from bptt.errors import RunError
 from bptt.tasks import DataOptions
 from bptt.train.config import NetworkOptions, Recipe, TrainingOptions
 from bptt.train.interrupt import Stopped
@@ -16,7 +17,7 @@ from bptt.train.interrupt import Stopped
 if TYPE_CHECKING:  # Lightning takes seconds to import, so it is imported once something is shown
     from bptt.train.job import Job
 
-INTERRUPTED = 130
+MISTAKEN, INTERRUPTED = 2, 130
 WITH_RESUME = {"--resume", "--epochs", "--checkpoint-every"}
 
 
@@ -95,7 +96,9 @@ def train(
 
 def _carry_out(job: "Job", console: Console) -> int:
     from bptt.cli.outcome import show_job, show_outcome, show_stop
+    from bptt.report import write_report
     from bptt.train import processes
+    from bptt.train.breakdown import Breakdown
     from bptt.train.fit import conclude, fit
     from bptt.train.screen import Screen
 
@@ -111,6 +114,10 @@ def _carry_out(job: "Job", console: Console) -> int:
             with console.status("Measuring the best network, writing the report ..."):
                 conclude(job, job.run)
             show_outcome(console, job, job.run)
+    except Breakdown as error:
+        if job.run is None:
+            return MISTAKEN
+        raise RunError(f"{error}. How far it came: {write_report(job.run.folder)}") from error
     except (Stopped, KeyboardInterrupt) as stopped:
         show_stop(console, job, at_once=isinstance(stopped, Stopped) and not stopped.saved)
         code = stopped.code if isinstance(stopped, Stopped) else INTERRUPTED

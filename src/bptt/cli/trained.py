@@ -1,10 +1,12 @@
 """A trained network as the verbs use it."""
 
+import warnings
 from pathlib import Path
 from typing import NamedTuple
 
 import torch
 
+from bptt.errors import RunWarning
 from bptt.tasks import Forward, Task
 from bptt.train.model import load_model
 from bptt.train.network import forward_of
@@ -19,7 +21,18 @@ class Trained(NamedTuple):
 
 
 def load_trained(folder: Path) -> Trained:
-    """The best network of a run. Raises `RunError` as `Run.open` and `load_model` do."""
-    network, task = load_model(Run.open(folder))
+    """The best network of a run.
+
+    Raises:
+        RunError: as `Run.open` and `load_model` do.
+
+    Warns:
+        RunWarning: training has not come to its end.
+    """
+    run = Run.open(folder)
+    network, task = load_model(run)
+    if not run.evaluation.exists():
+        note = f"{run} has not been trained to its end; this is the best network so far"
+        warnings.warn(f"{note}. Go on with: bptt train --resume {run}", RunWarning, stacklevel=2)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(forward_of(network.to(device), device), task)

@@ -1,6 +1,8 @@
 """The verbs of the command, each imported only when it is used."""
 
-from cyclopts import App, CycloptsError, Parameter, ValidationError
+import shlex
+
+from cyclopts import App, CycloptsError, Parameter, UnusedCliTokensError, ValidationError
 from rich.text import Text
 
 from bptt.version import __version__
@@ -8,6 +10,10 @@ from bptt.version import __version__
 
 def _plain(error: CycloptsError) -> Text:
     """A usage error in the words of all other errors."""
+    if isinstance(error, UnusedCliTokensError):
+        verb = " ".join(("bptt", *(error.command_chain or ())))
+        left = shlex.join(error.unused_tokens or ())
+        return Text(f"bptt: too many words for {verb}: {left}. What it takes: {verb} --help")
     own = isinstance(error, ValidationError) and error.exception_message
     return Text(f"bptt: {own or error}")
 

@@ -11,9 +11,7 @@ from typing import Any, NamedTuple
 from bptt.errors import RunError
 from bptt.report.layout import CONFIG, CURVES, EVALUATION, MODEL, NUMBER
 from bptt.report.shape import Shape, misfit
-
-MEND = "Train again into a new folder, or put the file back."
-FORMAT = 1  # of the folders that this report reads
+from bptt.train.damage import check_format, damaged, read_table, read_text
 
 
 class StepRow(NamedTuple):
@@ -63,22 +61,18 @@ class Run:
 def read_run(folder: Path) -> Run:
     """Read a run's folder. Raises `RunError` naming the file that is missing or broken."""
     if not folder.is_dir():
-        raise RunError(f"expected the folder of a run, but {folder} is no folder. {MEND}")
-    config = _parsed(folder / "config.toml", tomllib.loads)
-    _check_config(folder / "config.toml", config)
-    headline, steps, epochs = _read_metrics(folder / "metrics.csv")
-    model = _parsed(folder / "model.json", json.loads)
-    _check(folder / "model.json", model, MODEL)
+        raise RunError(f"expected the folder of a run; there is no folder {folder}")
+    config = _read(folder / "config.toml", tomllib.loads, CONFIG)
+    headline, steps, epochs = read_metrics(folder / "metrics.csv")
+    model = _read(folder / "model.json", json.loads, MODEL)
     return Run(folder, config, model, steps, epochs, headline, _read_evaluation(folder))
 
 
-def _check_config(path: Path, config: dict[str, Any]) -> None:
-    if config.get("format") != FORMAT:
-        raise RunError(
-            f"{path}: expected format {FORMAT}, found {config.get('format', 'none')}. "
-            "Use the version of bptt that wrote it, or train again"
-        )
-    _check(path, config, CONFIG)
+def _read(path: Path, parse: Callable[[str], Any], shape: Shape) -> dict[str, Any]:
+    content = read_table(path, parse)
+    check_format(path, content)
+    _check(path, content, shape)
+    return content
 
 
 def _read_evaluation(folder: Path) -> dict[str, Any] | None:
@@ -86,7 +80,7 @@ def _read_evaluation(folder: Path) -> dict[str, Any] | None:
     path = folder / "evaluation.json"
     if not path.exists():
         return None
-    content = _parsed(path, json.loads)
+    content = read_table(path, json.loads)
     _check(path, content, EVALUATION)
     for name in ("validation", "test"):
         part = content[name]
@@ -100,44 +94,21 @@ def _check_sizes(path: Path, details: dict[str, Any]) -> None:
     for one in details.get("series", []):
         if {len(one[curve]) for curve in CURVES} != {len(one["time"])}:
             of = f"time, {', '.join(CURVES)} of {one['target']!r}"
-            raise RunError(f"{path}: expected {of} in one length. {MEND}")
+            raise damaged(path, f"expected {of} in one length")
     size = len(details.get("labels", []))
     if [len(row) for row in details.get("confusion", [])] != [size] * size:
-        raise RunError(f"{path}: expected a confusion of {size} labels by {size}. {MEND}")
+        raise damaged(path, f"expected a confusion of {size} labels by {size}")
 
 
 def _check(path: Path, content: dict[str, Any], shape: Shape) -> None:
     if wrong := misfit(content, shape):
-        raise RunError(f"{path}: {wrong}. {MEND}")
+        raise damaged(path, wrong)
 
 
-def _parsed(path: Path, parse: Callable[[str], Any]) -> dict[str, Any]:
-    try:
-        content = parse(_text(path))
-    except ValueError as error:
-        if isinstance(error, RunError):
-            raise
-        raise RunError(f"{path} cannot be read as {path.suffix[1:]}: {error}. {MEND}") from error
-    if not isinstance(content, dict):
-        raise RunError(f"expected {path} to hold a table of names, found a list or value. {MEND}")
-    return content
-
-
-def _text(path: Path) -> str:
-    try:
-        return path.read_text(encoding="utf-8")
-    except FileNotFoundError:
-        raise RunError(
-            f"expected the file {path}, which is missing: {path.parent} is not a run's folder, "
-            f"or the run was stopped before its first step. {MEND}"
-        ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise RunError(f"{path} cannot be read: {error}. {MEND}") from error
-
-
-def _read_metrics(path: Path) -> tuple[str, list[StepRow], list[EpochRow]]:
+def read_metrics(path: Path) -> tuple[str, list[StepRow], list[EpochRow]]:
+    """The headline's name and the rows of metrics.csv. Raises `RunError`: missing or damaged."""
     # A last line without its end is one that the run was writing: it is left out.
-    lines = _text(path).rpartition("\n")[0].splitlines()
+    lines = read_text(path).rpartition("\n")[0].splitlines()
     columns = lines[0].split(",") if lines else []
     headline = _headline(path, columns)
     steps, epochs = [], []
@@ -154,19 +125,17 @@ def _headline(path: Path, columns: list[str]) -> str:
     missing = sorted((needed | {"validation_loss"}) - set(columns))
     own = [c for c in columns if c.startswith("validation_") and c != "validation_loss"]
     if missing or not own:
-        raise RunError(
-            f"{path}: expected the columns {', '.join(missing or ['validation_<metric>'])}, "
-            f"found only {', '.join(columns) or 'an empty file'}. {MEND}"
-        )
+        expected = ", ".join(missing or ["validation_<metric>"])
+        found = ", ".join(columns) or "an empty file"
+        raise damaged(path, f"expected the columns {expected}, found only {found}")
     return own[0].removeprefix("validation_")
 
 
 def _rows(path: Path, columns: list[str], lines: list[str]) -> Iterator[dict[str, str]]:
     for number, cells in enumerate(csv.reader(lines[1:]), start=2):
         if len(cells) != len(columns):
-            raise RunError(
-                f"{path}, line {number}: expected {len(columns)} cells, found {len(cells)}. {MEND}"
-            )
+            what = f"line {number}: expected {len(columns)} cells, found {len(cells)}"
+            raise damaged(path, what)
         yield dict(zip(columns, cells, strict=True)) | {"line": str(number)}
 
 
@@ -194,8 +163,6 @@ def _epoch(path: Path, row: dict[str, str], headline: str) -> EpochRow:
 def _number(path: Path, row: dict[str, str], column: str) -> float:
     try:
         return float(row[column])
-    except ValueError:
-        raise RunError(
-            f"{path}, line {row['line']}: expected a number in column {column}, "
-            f"found {row[column]!r}. {MEND}"
-        ) from None
+    except ValueError as error:
+        what = f"line {row['line']}: expected a number in column {column}, found {row[column]!r}"
+        raise damaged(path, what) from error

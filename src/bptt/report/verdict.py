@@ -56,8 +56,13 @@ class Comparison:
 def judge(run: Run) -> Verdict:
     """What a run's files say of the network."""
     notes = [note for note in map(_broken, *_series(run)) if note]
+    if run.evaluation is None and notes:
+        sentence = f"{notes[0]} Before, there had been {_progress(run)}."
+        return Verdict("bad", "The training broke down", sentence, notes[1:])
     if run.evaluation is None:
-        return Verdict("open", "No verdict yet", _progress(run), notes)
+        why = "The run has not been evaluated: it is still training, or it was stopped."
+        sentence = f"{why} So far it has made {_progress(run)}."
+        return Verdict("open", "No verdict yet", sentence, notes)
     return _weigh(run.evaluation["test"], notes)
 
 
@@ -145,11 +150,9 @@ def _right(test: dict[str, Any]) -> str:
 
 
 def _progress(run: Run) -> str:
-    return (
-        "The run has not been evaluated: it is still training, or it was stopped. So far it has "
-        f"made {count(len(run.steps), 'training step')} in "
-        f"{count(len(run.epochs), 'complete epoch')}."
-    )
+    """How far training came: the steps with a gradient, and the epochs to their end."""
+    steps = sum(math.isfinite(row.gradient_norm) for row in run.steps)
+    return f"{count(steps, 'training step')} in {count(len(run.epochs), 'complete epoch')}"
 
 
 def _series(run: Run) -> tuple[list[str], list[list[tuple[int, float]]]]:

@@ -19,25 +19,28 @@ USED_BY = {
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions:
-    """Which columns play which part, and how the data are cut. None: the task's or data set's own.
+    """Which columns play which part, and how the data are cut.
+
+    None stands for what is not given: a shipped data set has its own, else the task decides. On the
+    command line these words are the help.
 
     Attributes:
-        target: columns to forecast; None: the only numeric column.
+        target: columns to forecast; without it, the only numeric column.
         group: column that tells the series (forecast) or the sequences (classify) apart.
-        time: column of dates, datetimes or numbers that orders the rows; None: the only date
-            column, else the order of the file.
+        time: column of dates, datetimes or numbers that orders the rows; without it, the only
+            date column, else the order of the file.
         label: column with the class of a sequence; it makes a table a classify task.
-        covariates: further input columns; None: all others; (): none. The group column among them
-            lets the network tell the series apart.
+        covariates: further input columns; "none" for none; without it, all others. The group column
+            among them lets the network tell the series apart.
         known: columns of numbers whose values are known ahead, such as holidays, prices or planned
             promotions: a forecast reads them at the rows that it forecasts.
         calendar: read the time of day, the weekday and the time of year off the time column.
-        split: column that holds train, validation or test for each sequence (classify); None: the
-            archive's own TRAIN and TEST files, else a stratified split by the seed.
-        horizon: steps to forecast ahead; None: 1.
-        window: rows of history that a forecast sees, or characters in a window of text;
-            None: 64, and less where a forecast's series are short.
-        season: period, in rows, of the seasonal naive baseline; None: found from the data.
+        split: column that holds train, validation or test for each sequence (classify); without it,
+            the archive's own TRAIN and TEST files, else a stratified split by the seed.
+        horizon: steps to forecast ahead; without it, a shipped data set's own, else 1.
+        window: rows of history that a forecast sees, or characters in a window of text; without it,
+            64, and less where a forecast's series are short.
+        season: period, in rows, of the seasonal naive baseline; without it, found from the data.
         missing: what to do with empty, NaN or infinite values: "error" names the first (the
             default), "drop" leaves out their rows, "fill" carries the last value forward.
 

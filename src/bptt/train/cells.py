@@ -5,30 +5,38 @@ import sys
 import traceback
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from inspect import signature
 from pathlib import Path
+from types import ModuleType
+from typing import TypeGuard
 
 import torch
 from torch import Tensor, nn
 
-from bptt import cells, errors
+from bptt import cells
+from bptt.cells.parts import Cell
 from bptt.errors import CellError
+from bptt.tasks.table import nearest
 from bptt.unroll import unroll
 
 LIBRARIES = (Path(torch.__file__).parent, Path(cells.__file__).parent.parent)
-NAMED = {
-    "elman": "Elman",
-    "gru": "GRU",
-    "lstm": "LSTM",
-    "leaky": "Leaky",
-    "mgu": "MGU",
-    "ugrnn": "UGRNN",
-    "indrnn": "IndRNN",
-    "rhn": "RHN",
-    "layer-norm-gru": "LayerNormGRU",
-    "layer-norm-lstm": "LayerNormLSTM",
-    "peephole-lstm": "PeepholeLSTM",
-    "slstm": "SLSTM",
-}
+
+
+def _fits(kind: object) -> TypeGuard[type[nn.Module]]:
+    """Whether it is a cell that two sizes make, and that takes one tensor at a step."""
+    if not (isinstance(kind, type) and issubclass(kind, Cell)):
+        return False
+    needed = [p for p in signature(kind).parameters.values() if p.default is p.empty]
+    x = list(signature(kind.forward).parameters.values())[1]
+    return len(needed) == 2 and x.annotation is Tensor
+
+
+def _name(kind: type) -> str:
+    """What the user calls a cell: its file's name, as layer-norm-lstm."""
+    return kind.__module__.rpartition(".")[2].replace("_", "-")
+
+
+NAMED = {_name(kind): kind for kind in map(vars(cells).get, cells.__all__) if _fits(kind)}
 
 
 def make_cell(cell: str, hidden: int) -> Callable[[int], nn.Module]:
@@ -56,6 +64,12 @@ def output_size(cell: str, hidden: int, input_size: int) -> int:
     5
     """
     one = make_cell(cell, hidden)(input_size)
+    if not (hasattr(one, "initial_state") or isinstance(one, nn.RNNCellBase)):
+        raise CellError(
+            f"the cell {cell} does not say what it starts from. Give {type(one).__name__} a method"
+            "\n\n    def initial_state(self, batch_size):\n        return "
+            f"torch.zeros(batch_size, {hidden})  # or whatever its state is\n"
+        )
     with explained_cell(cell), torch.no_grad():
         outputs, _ = unroll(one, torch.zeros(1, 1, input_size))
     if not isinstance(outputs, Tensor) or outputs.dim() != 3:
@@ -72,7 +86,7 @@ def explained_cell(cell: str) -> Iterator[None]:
     try:
         yield
     except Exception as error:
-        if cell in NAMED or type(error).__module__ == errors.__name__:
+        if cell in NAMED or type(error).__module__.partition(".")[0] == __name__.partition(".")[0]:
             raise
         raise CellError(_failure(cell, "a step failed", error)) from error
 
@@ -88,33 +102,38 @@ def short_name(cell: str) -> str:
 
 def _find(cell: str) -> type[nn.Module]:
     if cell in NAMED:
-        return getattr(cells, NAMED[cell])
-    module, colon, name = cell.partition(":")
+        return NAMED[cell]
+    file, colon, name = cell.partition(":")
+    module = file.removesuffix(".py").replace("/", ".")
     if not (module and colon and name):
+        known = ", ".join(sorted(NAMED))
         raise CellError(
-            f"expected the cell to be {', '.join(NAMED)}, or your own as module:Class; got {cell!r}"
+            f"there is no cell {cell!r}.{nearest(cell, NAMED)} Expected {known}, or your own as "
+            "module:Class"
         )
-    kind = getattr(_import(cell, module), name, None)
+    found = _import(cell, module)
+    kind = getattr(found, name, None)
     if not (isinstance(kind, type) and issubclass(kind, nn.Module)):
         what = "nothing of that name" if kind is None else f"{kind!r} there"
+        hint = nearest(name, vars(found)) if kind is None else ""
         raise CellError(
-            f"expected {cell} to be a class derived from torch.nn.Module in module {module}; "
-            f"found {what}"
+            f"expected {name} to be a class derived from torch.nn.Module in {found.__file__}; "
+            f"found {what}.{hint}"
         )
     return kind
 
 
-def _import(cell: str, module: str) -> object:
+def _import(cell: str, module: str) -> ModuleType:
     if "" not in sys.path:
         sys.path.insert(0, "")
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
-        if error.name != module.partition(".")[0] and error.name != module:
+        if error.name is None or not f"{module}.".startswith(f"{error.name}."):
             raise CellError(_failure(cell, f"importing {module} failed", error)) from error
         raise CellError(
-            f"there is no module {module} for the cell {cell}: expected {module}.py in this "
-            "folder, or an installed package of that name"
+            f"there is no module {module} for the cell {cell}: expected "
+            f"{module.replace('.', '/')}.py below this folder, or an installed package of that name"
         ) from error
     except Exception as error:
         raise CellError(_failure(cell, f"importing {module} failed", error)) from error
@@ -125,16 +144,21 @@ def _construct(cell: str, kind: type[nn.Module], input_size: int, hidden: int) -
         return kind(input_size, hidden)
     except Exception as error:
         call = f"{kind.__name__}({input_size}, {hidden})"
-        raise CellError(_failure(cell, f"{call} failed", error)) from error
+        what = f"{call} failed, which is Class(input_size, hidden_size),"
+        raise CellError(_failure(cell, what, error)) from error
 
 
 def _failure(cell: str, what: str, error: Exception) -> str:
     """What went wrong in the user's code, and in which line of it."""
-    frames = traceback.extract_tb(error.__traceback__)
-    own = [f for f in frames if not any(map(Path(f.filename).is_relative_to, LIBRARIES))]
-    line = (own or frames)[-1]
+    if isinstance(error, SyntaxError):
+        file, line, told = error.filename, error.lineno, error.msg
+        code = (error.text or "").strip()
+    else:
+        frames = traceback.extract_tb(error.__traceback__)
+        own = [f for f in frames if not any(map(Path(f.filename).is_relative_to, LIBRARIES))]
+        last = (own or frames)[-1]
+        file, line, told, code = last.filename, last.lineno, str(error), last.line
     return (
-        f"the cell {cell} could not be used: {what} with {type(error).__name__}: {error} "
-        f"({line.filename}, line {line.lineno}). Expected a cell made by "
-        "Class(input_size, hidden_size), with step cell(x_t, state)"
+        f"the cell {cell} could not be used: {what} with {type(error).__name__}: {told}\n"
+        f"  {file}, line {line}:  {code}"
     )

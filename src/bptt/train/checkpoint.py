@@ -8,12 +8,9 @@ from typing import Any
 
 import torch
 
-from bptt.errors import RunError
-from bptt.train.config import FORMAT, check_format
+from bptt.train.damage import FORMAT, check_format, damaged, missing
 from bptt.train.files import write_atomically
 from bptt.version import __version__
-
-MEND = "This run cannot go on; its model.safetensors still works. Train again to a new folder"
 
 
 def save_checkpoint(path: Path, state: dict[str, Any]) -> None:
@@ -33,16 +30,14 @@ def load_checkpoint(path: Path) -> dict[str, Any]:
     _check_whole(path)
     try:
         state = torch.load(path, map_location="cpu", weights_only=True)
-        check_format(state)
     except pickle.UnpicklingError as error:
-        raise RunError(
-            f"{path} holds more than numbers, so it was not read: it may run code that somebody "
-            f"else put there. {MEND}"
-        ) from error
-    except RunError as error:
-        raise RunError(f"{path} cannot be used: {error}") from error
+        what = "it holds more than numbers, so it was not read: it may run code of somebody's"
+        raise damaged(path, what) from error
     except (RuntimeError, TypeError, KeyError, EOFError) as error:
-        raise RunError(f"{path} is no checkpoint of a run: {error!r}. {MEND}") from error
+        raise damaged(path, f"it is no checkpoint of a run: {error!r}") from error
+    if not isinstance(state, dict):
+        raise damaged(path, "it is no checkpoint of a run")
+    check_format(path, state)
     return state
 
 
@@ -50,12 +45,10 @@ def _check_whole(path: Path) -> None:
     """Compare the parts of the zip file with their checksums, which torch.load does not do."""
     try:
         with zipfile.ZipFile(path) as archive:
-            damaged = archive.testzip()
+            wrong = archive.testzip()
     except FileNotFoundError as error:
-        raise RunError(
-            f"there is no checkpoint {path}, so there is nothing to go on from. {MEND}"
-        ) from error
+        raise missing(path) from error
     except (zipfile.BadZipFile, OSError, NotImplementedError) as error:
-        raise RunError(f"{path} is damaged or no checkpoint at all: {error}. {MEND}") from error
-    if damaged:
-        raise RunError(f"{path} is damaged: {damaged} does not match its checksum. {MEND}")
+        raise damaged(path, error) from error
+    if wrong:
+        raise damaged(path, f"{wrong} does not match its checksum")

@@ -3,10 +3,7 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-import torch
-from torch import nn
-
-from bptt.errors import RunError
+from torch import Tensor, nn
 
 
 @dataclass
@@ -22,6 +19,7 @@ class Clipping:
     Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
     networks".
 
+    >>> import torch
     >>> weight = nn.Parameter(torch.zeros(2))
     >>> weight.grad = torch.tensor([3.0, 4.0])
     >>> clipping = Clipping(limit=1.0)
@@ -48,20 +46,16 @@ class Clipping:
         return 0 < self.limit < self.norm
 
     def apply(self, parameters: Iterable[nn.Parameter]) -> None:
-        """Measure the gradients of the parameters and scale them down together if need be.
-
-        Raises:
-            RunError: the gradient is infinite or NaN; no parameter has been changed by it.
-        """
+        """Measure the gradients of the parameters and scale them down together if need be."""
         parameters = list(parameters)
-        norm = nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])
+        norm = gradient_norm(parameters)
         self.norm = norm.item()
-        if not torch.isfinite(norm):
-            raise RunError(
-                f"training broke down at step {self.steps + 1}: the gradient's norm became "
-                f"{self.norm}. A smaller --learning-rate or --clip usually mends it"
-            )
         self.steps += 1
         self.clipped += self.was_clipped
         if self.was_clipped:
             nn.utils.clip_grads_with_norm_(parameters, self.limit, norm)
+
+
+def gradient_norm(parameters: Iterable[nn.Parameter]) -> Tensor:
+    """Length of the gradient over all parameters that have one."""
+    return nn.utils.get_total_norm([p.grad for p in parameters if p.grad is not None])

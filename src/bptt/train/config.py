@@ -1,17 +1,15 @@
 """What a run was asked to do: the options, and the config.toml that keeps them."""
 
 import platform
-import tomllib
-from dataclasses import asdict, dataclass, field, fields, replace
+from dataclasses import asdict, dataclass, field, replace
 from datetime import UTC, datetime
 from importlib.metadata import version
 from typing import Any, Self
 
-from bptt.errors import ArgumentError, RunError
+from bptt.errors import ArgumentError
 from bptt.tasks import DataOptions
+from bptt.train.damage import FORMAT
 from bptt.version import __version__
-
-FORMAT = 1
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -19,9 +17,8 @@ class NetworkOptions:
     """The recurrent network.
 
     Attributes:
-        cell: elman, gru, lstm, leaky, mgu, ugrnn, indrnn, rhn, layer-norm-gru, layer-norm-lstm,
-            peephole-lstm, slstm, or your own as module:Class, made by
-            Class(input_size, hidden_size).
+        cell: elman, gru, lstm or another of bptt.cells, such as leaky or layer-norm-lstm; or your
+            own as module:Class, made by Class(input_size, hidden_size).
         hidden: units in each layer's state.
         layers: layers, one above the other.
         dropout: share of a layer's outputs that are zeroed on the way to the next layer.
@@ -112,7 +109,7 @@ class Config:
     Attributes:
         data: absolute path of the data, or a shipped data set's name.
         task: forecast, classify or text.
-        options: which columns play which part.
+        options: which columns play which part, as the task settled it.
         network: the network.
         training: how it is trained.
         fingerprint: of the data's files, so that a resumed run refuses changed data.
@@ -146,7 +143,7 @@ class Config:
             "data": {
                 "data": self.data,
                 "task": self.task,
-                **_given(self.options),
+                **self.options.given(),
                 "fingerprint": self.fingerprint,
             },
             "network": asdict(self.network),
@@ -154,20 +151,12 @@ class Config:
         }
 
     @classmethod
-    def from_toml(cls, text: str) -> Self:
+    def from_dict(cls, content: dict[str, Any]) -> Self:
         """The config that `to_dict` gave.
 
         Raises:
-            RunError: it is no config.toml of a run, or one of a newer version.
+            KeyError, TypeError, AttributeError, ValueError: it did not give this.
         """
-        try:
-            return cls._from_dict(tomllib.loads(text))
-        except (tomllib.TOMLDecodeError, KeyError, TypeError, AttributeError) as error:
-            raise RunError(f"it is not the config.toml of a run: {error!r}") from error
-
-    @classmethod
-    def _from_dict(cls, content: dict[str, Any]) -> Self:
-        check_format(content)
         data: dict[str, Any] = {k: _tupled(v) for k, v in content["data"].items()}
         return cls(
             data=data.pop("data"),
@@ -180,21 +169,6 @@ class Config:
             versions=content["versions"],
             started=content["started"],
         )
-
-
-def check_format(content: dict[str, Any]) -> None:
-    """Raise `RunError` unless this version of bptt can read what says it is of this format."""
-    found = content["format"]
-    if found != FORMAT:
-        raise RunError(
-            f"its format is {found}, and this bptt ({__version__}) reads format {FORMAT}. "
-            "Use the version of bptt that wrote it, or train again"
-        )
-
-
-def _given(options: DataOptions) -> dict[str, Any]:
-    values = {f.name: getattr(options, f.name) for f in fields(options)}
-    return {name: value for name, value in values.items() if value is not None}
 
 
 def _tupled(value: Any) -> Any:

@@ -5,14 +5,12 @@ import time
 from typing import Any
 
 import lightning.pytorch as lightning
-from safetensors.torch import save
 from torch.optim.lr_scheduler import ReduceLROnPlateau
 
-from bptt.errors import RunError
 from bptt.tasks import Evaluation
 from bptt.train import processes
+from bptt.train.breakdown import GENTLER, Breakdown
 from bptt.train.checkpoint import save_checkpoint
-from bptt.train.files import write_atomically
 from bptt.train.generators import seed_generators
 from bptt.train.interrupt import Interrupt, Stopped
 from bptt.train.job import Job
@@ -86,6 +84,14 @@ class Course(lightning.Callback):
         if self._metrics is not None:
             self._metrics.close()
 
+    def on_exception(self, trainer: Any, pl_module: Any, exception: BaseException) -> None:
+        """A step that broke down is a row of its own: it tells why training ended."""
+        state, module = self._state, self._module
+        finite = math.isfinite(module.loss) and math.isfinite(state.clipping.norm)
+        if isinstance(exception, Breakdown) and self._metrics is not None and not finite:
+            state.position.done += 1
+            self._metrics.add_step(state, module.loss, self._learning_rate())
+
     def _open(self) -> None:
         """The first process's part of the start: metrics.csv and the screen."""
         checkpoint = self._job.checkpoint
@@ -106,9 +112,9 @@ class Course(lightning.Callback):
         state, epoch = self._state, self._state.position.epoch
         loss = processes.first_says(self._validate() if processes.is_first() else math.nan)
         if not math.isfinite(loss):
-            raise RunError(
-                f"training broke down in epoch {epoch + 1}: the validation loss became {loss}. "
-                "A smaller --learning-rate or --clip usually mends it"
+            raise Breakdown(
+                f"training broke down in epoch {epoch + 1}: the validation loss is {loss}, though "
+                f"the loss in training was a number. {GENTLER}"
             )
         if state.best.note(loss, epoch, self._module.network):
             self._write_weights()
@@ -165,7 +171,7 @@ class Course(lightning.Callback):
 
     def _write_weights(self) -> None:
         if self._job.run is not None and self._state.best.weights:
-            write_atomically(self._job.run.weights, save(self._state.best.weights))
+            self._job.run.write_weights(self._state.best.weights)
 
     def _learning_rate(self) -> float:
         return self._optimizer.param_groups[0]["lr"]

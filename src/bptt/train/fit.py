@@ -17,7 +17,6 @@ from bptt.train.cells import explained_cell
 from bptt.train.course import Course
 from bptt.train.interrupt import Interrupt
 from bptt.train.job import Job
-from bptt.train.model import load_weights
 from bptt.train.module import TrainingModule
 from bptt.train.run import Run
 from bptt.train.screen import Screen
@@ -41,35 +40,41 @@ def fit(job: Job, screen: Screen) -> None:
 
     Raises:
         Stopped: Ctrl-C was pressed.
-        RunError: training broke down, or the disk is full.
+        Breakdown: a loss or gradient became infinite or NaN.
+        RunError: the disk is full.
         CellError: the user's own cell raised an error.
     """
     training = job.config.training
     _quieten_lightning()
     if job.run is not None:
         job.run.clear_verdict()
-        job.run.write_config(job.config)
+        job.describe(job.run)
     batches = job.task.batches("train", training.batch_size)
     steps = Steps(batches, training.seed, training.epochs, job.state.position)
-    module = TrainingModule(job.network, job.task, job.state.clipping, training.learning_rate)
+    cell, clipping = job.config.network.cell, job.state.clipping
+    module = TrainingModule(job.network, job.task, clipping, training.learning_rate, cell)
     with Interrupt(screen.stopping) as interrupt:
         course = Course(job, module, steps, interrupt, screen)
         if job.config.network.hidden < WORTH_THREADS:
             torch.set_num_threads(1)
         trainer = _make_trainer(training.devices, course, find_unused=not job.every_parameter_used)
         try:
-            with explained_cell(job.config.network.cell):
+            with explained_cell(cell):
                 trainer.fit(module, steps)
         except BaseException:
             _end_siblings(trainer)
             raise
         finally:
             screen.stop()
+            if job.run is not None:
+                job.run.release()
 
 
 def conclude(job: Job, run: Run) -> dict[str, Evaluation]:
     """Measure the best epoch's network on validation and test part; write figures and report."""
-    load_weights(job.network, run.weights)
+    job.describe(run)
+    run.write_weights(job.state.best.weights)
+    job.network.load_state_dict(job.state.best.weights)
     job.network.to("cuda" if torch.cuda.is_available() else "cpu")
     size = job.config.training.batch_size
     found = {part: evaluate(job.network, job.task, part, size) for part in ("validation", "test")}

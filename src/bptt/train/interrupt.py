@@ -40,11 +40,15 @@ class Interrupt:
 
     def __enter__(self) -> Self:
         self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-        self.listen()
+        signal.signal(signal.SIGINT, self._hear)
         return self
 
     def listen(self) -> None:
-        """Listen again, if somebody else has set handlers since: Lightning does for SIGTERM."""
+        """Listen for both, now that there are steps to save after.
+
+        Before, SIGTERM ends the process at once: where one of several fails early, torchrun sends
+        it to the others, which wait for that one and would not hear. Lightning sets a handler too.
+        """
         for number in self._before:
             signal.signal(number, self._hear)
 

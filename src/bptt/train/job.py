@@ -1,18 +1,26 @@
 """A training job made ready: everything that can fail for the user's reasons fails here."""
 
-from dataclasses import dataclass, replace
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 from bptt.errors import RunError
 from bptt.report.figures import count
+from bptt.report.read import read_run
 from bptt.tasks import Task, data_name, fingerprint, open_task
+from bptt.tasks.opening import find_source
 from bptt.train import processes
+from bptt.train.breakdown import check_gradient, check_loss
 from bptt.train.cells import explained_cell, short_name
 from bptt.train.checkpoint import load_checkpoint
-from bptt.train.clipping import Clipping
+from bptt.train.clipping import Clipping, gradient_norm
 from bptt.train.config import Config, DataOptions, NetworkOptions, TrainingOptions
+from bptt.train.damage import taken_apart
 from bptt.train.generators import seed_generators
-from bptt.train.model import describe_model
+from bptt.train.metrics import check_metrics
+from bptt.train.model import describe_model, load_model
 from bptt.train.network import Network
 from bptt.train.run import Run, check_place, make_run
 from bptt.train.state import State
@@ -50,6 +58,11 @@ class Job:
             return f"no lower validation loss for {count(training.patience, 'epoch')}"
         return f"the limit of {count(epoch, 'epoch')}" if epoch >= training.epochs else ""
 
+    def describe(self, run: Run) -> None:
+        """Write what was asked for and what the network is."""
+        run.write_config(self.config)
+        run.write_json(run.model, describe_model(self.network, self.task, self.config.network))
+
 
 def new_job(
     data: str | None,
@@ -65,7 +78,8 @@ def new_job(
     """Read the data, make the network, try one step of it, and only then make the run's folder.
 
     Raises:
-        DataError, CellError, ArgumentError, RunError: something does not fit; nothing was written.
+        DataError, CellError, ArgumentError, RunError: something does not fit, or the first step's
+            loss or gradient is no number; nothing was written.
     """
     if processes.is_first():
         check_place(out, overwrite=overwrite)
@@ -75,7 +89,7 @@ def new_job(
     config = Config(
         data=_lasting_name(data, task.name),
         task=task.name,
-        options=options,
+        options=_settled(options.over(find_source(data, task_name).options), task),
         network=network_options,
         training=training,
         fingerprint=fingerprint(data, task.name),
@@ -85,10 +99,12 @@ def new_job(
     if processes.is_first():
         name = f"{data_name(data, task.name)}-{short_name(network_options.cell)}"
         run = make_run(out, name, overwrite=overwrite)
-        run.write_config(config)
-        run.write_json(run.model, describe_model(network, task, network_options))
     state = State(Clipping(training.clip))
-    return Job(run, config, task, network, state, None, every_parameter_used)
+    job = Job(run, config, task, network, state, None, every_parameter_used)
+    if run is not None:
+        with _held(run):
+            job.describe(run)
+    return job
 
 
 def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None) -> Job:
@@ -101,25 +117,66 @@ def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None
         checkpoint_every: seconds; None: the run's own.
 
     Raises:
-        RunError: the folder holds no run, its files are damaged or newer, its data have changed, or
-            torchrun started another number of processes.
+        RunError: the folder holds no run, its files are damaged or newer, its data have changed,
+            another process trains it, or torchrun started another number of processes.
     """
     run = Run.open(folder)
     config = run.read_config()
     _check_processes(config.training.devices)
     config = replace(config, training=config.training.with_changes(epochs, checkpoint_every))
-    checkpoint = load_checkpoint(run.checkpoint)
+    with _held(run):
+        return _resumed(run, config)
+
+
+@contextmanager
+def _held(run: Run) -> Iterator[None]:
+    """The first process keeps the run, until `fit` is done with it or something goes wrong here."""
+    if not processes.is_first():
+        yield
+        return
+    run.hold()
+    try:
+        yield
+    except BaseException:
+        run.release()
+        raise
+
+
+def _resumed(run: Run, config: Config) -> Job:
+    checkpoint = _read_checkpoint(run)
     _check_data(config)
     task = open_task(config.data, config.task, config.options, seed=config.training.seed)
     network, every_parameter_used = _make_network(task, config.network, config.training)
-    try:
-        state = State.from_checkpoint(checkpoint)
-        network.load_state_dict(checkpoint["weights"])
-    except (KeyError, TypeError, RuntimeError) as error:
-        raise RunError(f"{run.checkpoint} does not fit {run.config}: {error}") from error
+    state = State(Clipping(config.training.clip))
+    if checkpoint is not None:
+        with taken_apart(run.checkpoint):
+            state = State.from_checkpoint(checkpoint)
+            network.load_state_dict(checkpoint["weights"])
     own = run if processes.is_first() else None
-    concluded = run.evaluation.exists() and run.report.exists()
-    return Job(own, config, task, network, state, checkpoint, every_parameter_used, concluded)
+    job = Job(own, config, task, network, state, checkpoint, every_parameter_used)
+    return replace(job, concluded=bool(job.ending) and _is_concluded(run))
+
+
+def _read_checkpoint(run: Run) -> dict[str, Any] | None:
+    """What to go on from; None for a run that was killed before its first checkpoint."""
+    if not run.checkpoint.exists() and not run.weights.exists():
+        return None
+    checkpoint = load_checkpoint(run.checkpoint)
+    with taken_apart(run.checkpoint):
+        length = checkpoint["metrics_bytes"]
+    if processes.is_first():
+        check_metrics(run.metrics, length)
+    return checkpoint
+
+
+def _is_concluded(run: Run) -> bool:
+    """Whether all that a finished run has is there and whole; if not, it is written anew."""
+    try:
+        load_model(run)
+        read_run(run.folder)
+    except RunError:
+        return False
+    return run.evaluation.exists() and run.report.exists()
 
 
 def _make_network(
@@ -129,18 +186,42 @@ def _make_network(
     seed_generators(training.seed, 0)
     with explained_cell(options.cell):
         network = Network(task.shape, options)
-        return network, _try_step(network, task, training)
+        return network, _try_step(network, task, training, options.cell)
 
 
-def _try_step(network: Network, task: Task, training: TrainingOptions) -> bool:
+def _try_step(network: Network, task: Task, training: TrainingOptions, cell: str) -> bool:
     """One step forward and back, thrown away: what cannot work should not begin."""
     batch = task.batches("train", training.batch_size).batch(training.seed, 0, 0)
     outputs, _ = network(batch)
-    total, _ = task.loss(outputs, batch)
+    total, terms = task.loss(outputs, batch)
+    check_loss(total.item() / max(1, terms), network, cell, 1)
     total.backward()
+    check_gradient(gradient_norm(network.parameters()).item(), network, cell, 1)
     reached = all(p.grad is not None for p in network.parameters() if p.requires_grad)
     network.zero_grad(set_to_none=True)
     return reached
+
+
+def _settled(options: DataOptions, task: Task) -> DataOptions:
+    """The options as the task took them: with the sizes that it chose, and a name for each column.
+
+    A run that is resumed is given these, so that it reads its data as before.
+    """
+    learnt: Any = task.learnt
+    sizes = {name: vars(learnt)[name] for name in ("window", "horizon") if name in vars(learnt)}
+    columns = asdict(learnt.columns) if hasattr(learnt, "columns") else {}
+    used = {name for part in columns.values() if isinstance(part, tuple) for name in part}
+    settled: dict[str, Any] = options.given() | sizes
+    for option, value in settled.items():
+        if isinstance(value, tuple):
+            settled[option] = _apart(value, used)
+    return DataOptions(**settled)
+
+
+def _apart(names: tuple[str, ...], used: set[str]) -> tuple[str, ...]:
+    """Column names that may have been written with commas between."""
+    lists = ([name] if name in used else name.split(",") for name in names)
+    return tuple(name.strip() for names in lists for name in names)
 
 
 def _lasting_name(data: str | None, task: str) -> str:

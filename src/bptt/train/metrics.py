@@ -1,8 +1,10 @@
 """metrics.csv: a row for each training step, and one for each look at the validation part."""
 
+import os
 from pathlib import Path
 
-from bptt.errors import RunError
+from bptt.report.read import read_metrics
+from bptt.train.damage import damaged
 from bptt.train.files import explained
 from bptt.train.state import State
 from bptt.train.steps import Position
@@ -19,7 +21,7 @@ class MetricsFile:
         length: bytes to keep of a file that exists; None: start a new one.
 
     Raises:
-        RunError: the file is shorter than `length`, or cannot be written.
+        RunError: the file cannot be written.
     """
 
     def __init__(self, path: Path, headline: str, length: int | None = None) -> None:
@@ -29,7 +31,8 @@ class MetricsFile:
         if length is None:
             self._write(f"{STEP},validation_loss,validation_{headline}\n")
         else:
-            self._cut(length)
+            self._file.truncate(length)
+            self._file.seek(length)
 
     def add_step(self, state: State, loss: float, learning_rate: float) -> None:
         """One training step: mean loss of its batch, norm of its gradient before clipping."""
@@ -44,7 +47,9 @@ class MetricsFile:
         self._write(f"{_when(state.position)},,,,{learning_rate:.9g},{loss:.9g},{headline:.9g}\n")
 
     def length(self) -> int:
-        """Bytes so far."""
+        """Bytes so far, which no crash of the machine takes back."""
+        with explained(self._path):
+            os.fsync(self._file.fileno())
         return self._file.tell()
 
     def close(self) -> None:
@@ -55,15 +60,13 @@ class MetricsFile:
             self._file.write(row.encode())
             self._file.flush()
 
-    def _cut(self, length: int) -> None:
-        size = self._path.stat().st_size
-        if size < length:
-            raise RunError(
-                f"{self._path} has {size} bytes, and the checkpoint was made when it had {length}: "
-                "it was cut or replaced since. Put the file back, or train to a new folder"
-            )
-        self._file.truncate(length)
-        self._file.seek(length)
+
+def check_metrics(path: Path, length: int) -> None:
+    """Raise `RunError` unless the file is whole as far as training can go on from."""
+    read_metrics(path)
+    size = path.stat().st_size
+    if size < length:
+        raise damaged(path, f"it has {size} bytes, and had {length} at the last checkpoint")
 
 
 def _when(position: Position) -> str:

@@ -8,9 +8,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
-from bptt.errors import RunError
 from bptt.tasks import Task, restore_task
-from bptt.train.config import FORMAT, NetworkOptions, check_format
+from bptt.train.config import NetworkOptions
+from bptt.train.damage import FORMAT, check_format, damaged, missing, read_table, taken_apart
 from bptt.train.network import Network
 from bptt.train.run import Run
 from bptt.version import __version__
@@ -46,21 +46,16 @@ def load_weights(network: Network, path: Path) -> None:
     try:
         network.load_state_dict(load_file(path))
     except FileNotFoundError as error:
-        raise RunError(
-            f"there is no {path}: training was stopped before the end of its first epoch. "
-            f"Go on with it: bptt train --resume {path.parent}"
-        ) from error
-    except (SafetensorError, RuntimeError, OSError) as error:
-        raise RunError(f"{path} is damaged or belongs to another model.json: {error}") from error
+        raise missing(path) from error
+    except (SafetensorError, OSError) as error:
+        raise damaged(path, error) from error
+    except RuntimeError as error:
+        raise damaged(path, f"it belongs to another model.json: {error}") from error
 
 
 def _read_description(path: Path) -> tuple[NetworkOptions, Task]:
-    try:
-        content = json.loads(path.read_text(encoding="utf-8"))
-        check_format(content)
+    content = read_table(path, json.loads)
+    check_format(path, content)
+    with taken_apart(path):
         options = NetworkOptions(**{k: content[k] for k in NetworkOptions.__dataclass_fields__})
         return options, restore_task(content["task"])
-    except FileNotFoundError as error:
-        raise RunError(f"expected the file {path}, and it is not there") from error
-    except (OSError, ValueError, TypeError, KeyError) as error:
-        raise RunError(f"{path} cannot be used: {error}") from error

@@ -9,6 +9,7 @@ from torch.utils import _pytree as pytree
 
 from bptt.tasks import Batch, Task
 from bptt.train import processes
+from bptt.train.breakdown import check_gradient, check_loss
 from bptt.train.clipping import Clipping
 from bptt.train.network import Network, move
 
@@ -21,6 +22,7 @@ class TrainingModule(lightning.LightningModule):
         task: whose loss.
         clipping: measures and clips each gradient.
         learning_rate: Adam's step size at the start.
+        cell: the name of the network's cells, for messages.
 
     Attributes:
         loss: mean loss of the last batch over all processes.
@@ -29,11 +31,11 @@ class TrainingModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, network: Network, task: Task, clipping: Clipping, learning_rate: float
+        self, network: Network, task: Task, clipping: Clipping, learning_rate: float, cell: str
     ) -> None:
         super().__init__()
         self.network, self.task, self.clipping = network, task, clipping
-        self.learning_rate = learning_rate
+        self.learning_rate, self.cell = learning_rate, cell
         self.loss = float("nan")
         self.carried: Any = None
 
@@ -42,18 +44,27 @@ class TrainingModule(lightning.LightningModule):
 
         With n processes, sums l_i over c_i terms and c = sum c_i, the batch's loss is sum l_i / c.
         Lightning's processes average their gradients, so each returns n l_i / c.
+
+        Raises:
+            Breakdown: the batch's loss is no number.
         """
         total, count = self._loss(batch)
         all_total, all_count = processes.total([total.item(), count], self.device)
         self.loss = all_total / max(1, all_count)
+        check_loss(self.loss, self.network, self.cell, self.clipping.steps + 1)
         return total * (processes.world() / max(1, all_count))
 
     def configure_optimizers(self) -> torch.optim.Optimizer:
         return torch.optim.Adam(self.network.parameters(), lr=self.learning_rate)
 
     def configure_gradient_clipping(self, *_: object, **__: object) -> None:
-        """By the norm over all parameters; processes have exchanged gradients by now."""
+        """By the norm over all parameters; processes have exchanged gradients by now.
+
+        Raises:
+            Breakdown: the norm is no number; no weight has been changed by it.
+        """
         self.clipping.apply(self.network.parameters())
+        check_gradient(self.clipping.norm, self.network, self.cell, self.clipping.steps)
 
     def transfer_batch_to_device(
         self, batch: Batch, device: torch.device, dataloader_idx: int

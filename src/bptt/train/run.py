@@ -2,14 +2,22 @@
 
 import json
 import tomllib
+from contextlib import suppress
+from itertools import count
 from pathlib import Path
 from typing import Any
 
 import tomli_w
+from safetensors.torch import save
+from torch import Tensor
 
 from bptt.errors import RunError
 from bptt.train.config import Config
+from bptt.train.damage import check_format, read_table, taken_apart
 from bptt.train.files import explained, write_atomically
+from bptt.train.lock import Lock
+
+RUNS = Path("runs")  # where runs go if not told otherwise
 
 
 class Run:
@@ -33,6 +41,8 @@ class Run:
         self.evaluation = folder / "evaluation.json"
         self.report = folder / "report.html"
         self.checkpoint = folder / "checkpoint" / "state.pt"
+        self.lock = self.checkpoint.with_name("lock")
+        self._held: Lock | None = None
 
     def __str__(self) -> str:
         return str(self.folder)
@@ -42,20 +52,22 @@ class Run:
         """The run in a folder.
 
         Raises:
-            RunError: there is no such folder, or it does not hold a run.
+            RunError: there is no such folder, it does not hold a run, or its config.toml is
+                missing, damaged, or of another format.
         """
         if not folder.is_dir():
             raise RunError(f"expected the folder of a run; there is no folder {folder}")
         run = cls(folder)
-        if not run.is_run():
+        if not any(path.exists() for path in (run.config, run.model, run.metrics, run.checkpoint)):
             raise RunError(
-                f"expected the folder of a run; {folder} holds no config.toml of one. "
+                f"expected the folder of a run; {folder} holds none of its files. "
                 "`bptt train` makes such folders, under runs/ if not told otherwise"
             )
+        run.read_config()
         return run
 
     def is_run(self) -> bool:
-        """Whether the folder is recognisably a run: its config.toml names bptt's version."""
+        """Whether the folder is recognisably a run, so that its files may be replaced."""
         try:
             content = tomllib.loads(self.config.read_text(encoding="utf-8"))
         except (OSError, UnicodeDecodeError, tomllib.TOMLDecodeError):
@@ -63,14 +75,34 @@ class Run:
         return "format" in content and "bptt" in content.get("versions", {})
 
     def read_config(self) -> Config:
-        """What the run was asked for. Raises `RunError` if config.toml is broken or newer."""
-        try:
-            return Config.from_toml(self.config.read_text(encoding="utf-8"))
-        except RunError as error:
-            raise RunError(f"{self.config} cannot be used: {error}") from error
+        """What the run was asked for.
+
+        Raises:
+            RunError: config.toml is missing, damaged, or of another format.
+        """
+        content = read_table(self.config, tomllib.loads)
+        check_format(self.config, content)
+        with taken_apart(self.config):
+            return Config.from_dict(content)
+
+    def hold(self) -> None:
+        """Keep other processes from training this run. Raises `RunError` if one does already."""
+        if self._held is None:
+            with explained(self.lock):
+                self.lock.parent.mkdir(parents=True, exist_ok=True)
+                self._held = Lock(self.lock)
+
+    def release(self) -> None:
+        """Let other processes train it."""
+        if self._held is not None:
+            self._held.release()
+            self._held = None
 
     def write_config(self, config: Config) -> None:
         write_atomically(self.config, tomli_w.dumps(config.to_dict()).encode())
+
+    def write_weights(self, weights: dict[str, Tensor]) -> None:
+        write_atomically(self.weights, save(weights))
 
     def write_json(self, path: Path, content: dict[str, Any]) -> None:
         write_atomically(path, json.dumps(content, indent=1, ensure_ascii=False).encode())
@@ -90,11 +122,10 @@ class Run:
 
 def check_place(out: Path | None, *, overwrite: bool) -> None:
     """Raise `RunError` if a run must not be put at `out`: nothing is lost without being told."""
-    if out is None or not out.exists():
-        return
-    if not out.is_dir():
-        raise RunError(f"expected --out to be a folder; {out} is a file")
-    if not any(out.iterdir()):
+    folder = RUNS if out is None else out
+    if folder.exists() and not folder.is_dir():
+        raise RunError(f"expected {folder} to be a folder; it is a file. Choose another with --out")
+    if out is None or _is_empty(out):
         return
     if not Run(out).is_run():
         raise RunError(
@@ -102,30 +133,43 @@ def check_place(out: Path | None, *, overwrite: bool) -> None:
             "Choose another folder with --out"
         )
     if not overwrite:
-        raise RunError(
-            f"there is a run in {out} already. Choose another folder with --out, replace that run "
-            f"with --overwrite, or go on with it: bptt train --resume {out}"
-        )
+        raise _in_the_way(out)
 
 
 def make_run(out: Path | None, name: str, *, overwrite: bool) -> Run:
-    """An empty folder for a new run: `out`, or the first free runs/<name>-<n>."""
-    if out is None:
-        return _make_numbered(Path("runs"), name)
+    """An empty folder for a new run, held: `out`, or the first free runs/<name>-<n>."""
     check_place(out, overwrite=overwrite)
-    with explained(out):
-        run = Run(out)
-        if run.is_run():
+    if out is None:
+        return _make_numbered(name)
+    run = Run(out)
+    run.hold()
+    if run.is_run() and not overwrite:  # one that has come since
+        run.release()
+        raise _in_the_way(out)
+    if run.is_run():
+        with explained(out):
             run._clear()
-        run.checkpoint.parent.mkdir(parents=True, exist_ok=True)
     return run
 
 
-def _make_numbered(parent: Path, name: str) -> Run:
-    with explained(parent):
-        parent.mkdir(exist_ok=True)
-        taken = {path.name for path in parent.iterdir()}
-        number = next(n for n in range(1, len(taken) + 2) if f"{name}-{n}" not in taken)
-        run = Run(parent / f"{name}-{number}")
-        run.checkpoint.parent.mkdir(parents=True)
+def _is_empty(folder: Path) -> bool:
+    """Whether there is no file in it, but for the lock of a run that never began."""
+    lock = Run(folder).lock
+    return all(path == lock or path.is_dir() for path in folder.rglob("*"))
+
+
+def _in_the_way(out: Path) -> RunError:
+    return RunError(
+        f"there is a run in {out} already. Choose another folder with --out, replace that run "
+        f"with --overwrite, or go on with it: bptt train --resume {out}"
+    )
+
+
+def _make_numbered(name: str) -> Run:
+    for number in count(1):
+        run = Run(RUNS / f"{name}-{number}")
+        with explained(RUNS), suppress(FileExistsError):
+            run.folder.mkdir(parents=True)
+            run.hold()
+            break
     return run
