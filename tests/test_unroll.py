@@ -20,7 +20,16 @@ from bptt.backends.product import Replay
 from bptt.cells import Elman
 from bptt.testing import assert_close, check_cell, gradients, oracle
 
-pytestmark = pytest.mark.usefixtures("double")
+pytestmark = pytest.mark.usefixtures("double", "backend")
+
+
+@pytest.fixture(params=["reference", "auto"])
+def backend(request, monkeypatch):
+    """Which backend `unroll` takes where a test does not say: step by step, and kernels."""
+    monkeypatch.setitem(bptt.unroll.__kwdefaults__, "backend", request.param)
+
+
+reference = pytest.mark.parametrize("backend", ["reference"], indirect=True)
 
 
 class Pair(NamedTuple):
@@ -80,6 +89,7 @@ def product(request, monkeypatch):
     monkeypatch.setattr(engine, "WORTH_RECORDING", 1 if replayed else 10**9)
 
 
+@reference
 @pytest.mark.filterwarnings("ignore:`torch.nn.utils.weight_norm` is deprecated")
 @pytest.mark.parametrize("name", CELLS)
 def test_cell_by_cell(name, product):
@@ -183,6 +193,7 @@ def programs(monkeypatch):
     return built
 
 
+@reference
 @pytest.mark.parametrize("name", [name for name in CELLS if name != "old weight norm"])
 def test_what_the_loop_keeps_of_a_step(name, programs):
     bptt.unroll(CELLS[name](), torch.randn(9, 2, 3))[1][0].sum().backward()
@@ -242,6 +253,7 @@ def test_a_step_that_is_not_the_same_each_time_is_not_replayed(cell):
     )
 
 
+@reference
 def test_python_state_that_changes_the_numbers_is_noticed():
     """A counter, a value changed before backward(), and Python's own random numbers."""
     count, x = [0], torch.randn(12, 1, 2)
@@ -270,8 +282,7 @@ def test_python_state_that_changes_no_number_is_let_be():
         return s * 0.9 + x
 
     bptt.unroll(cell, x, s)[0].sum().backward()
-    assert set(seen) == {(1, 2)}
-    assert len(seen) >= 12
+    assert seen.count((1, 2)) >= 12  # (2, 2): one step by way of trial
 
 
 def test_a_weight_kept_from_call_to_call_is_an_error():
@@ -349,6 +360,7 @@ def test_a_cell_around_a_whole_module_of_torch():
     check_cell(Around(), 3, torch.zeros(3, 4))
 
 
+@reference
 def test_state_leaves_that_share_their_memory_are_told_apart(programs):
     cell, x, zeros = nn.LSTMCell(3, 4), torch.randn(12, 2, 3), torch.zeros(2, 4)
     weights = list(cell.parameters())
@@ -591,6 +603,7 @@ def test_integer_state_is_carried_without_an_adjoint():
     )
 
 
+@reference
 @pytest.mark.parametrize(("name", "units"), [("elman", 4), ("gru cell", 4), ("lstm cell", 8)])
 def test_a_step_more_keeps_its_input_and_its_state_once(name, units):
     cell = CELLS[name]()
@@ -653,6 +666,7 @@ class Dropped(nn.Module):
         return torch.tanh(self.drop(x) + nn.functional.dropout(s, 0.2) @ self.W + 0.1 * noise)
 
 
+@reference
 def test_draws_are_the_same_replayed_or_not(monkeypatch, programs):
     cell, x = Dropped(), torch.randn(150, 2, 3)
 
@@ -993,7 +1007,7 @@ WRONG = {
     "backend": (
         RuntimeError,
         "backend: this version has",
-        lambda c: bptt.unroll(c, X, backend="cpu"),
+        lambda c: bptt.unroll(c, X, backend="tpu"),
     ),
     "method": (TypeError, "method: expected", lambda c: bptt.unroll(c, X, method="full")),
     "cell": (TypeError, "cell: expected", lambda c: bptt.unroll("gru", X)),

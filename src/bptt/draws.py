@@ -74,6 +74,8 @@ class Draws(TorchDispatchMode):
 
     def for_batch(self, rows: int) -> "Draws":
         """The same operations for another number of rows, with a seed of its own."""
+        if not self.used:
+            return self
         other = Draws()
         other.used = self.used
         other._plan = {

@@ -128,7 +128,7 @@ def _forward(
 ) -> tuple[Leaves, Leaves, Values, dict[Ref, Tensor]]:
     inputs, initial, fresh, own = job.split(tensors)
     compiled, course = job.compiled, job.course
-    fixed = direction.once.run([tensor.detach() for tensor in own])
+    fixed = direction.once.run(own)
     values = _given(job, inputs)
     rows = course.steps * course.batch
     before = direction.before
@@ -141,13 +141,46 @@ def _forward(
     reset = None
     if course.reset is not None:
         reset = course.reset, _carries(direction, fresh, compiled.dtype), "enter"
-    kernel.make(direction.loop, compiled.dtype).run(memories, course.rows(), begin, end, reset)
+    _loop(job, direction, memories, course.rows(), begin, end, reset)
     for name, node in direction.names.kept.items():
         values[node] = _value(kept[name], compiled.step.graph[node])
-    _add_states(job, direction, values, begin, fresh, states)
+    if direction.reads_states:
+        _add_states(job, direction, values, begin, fresh, states)
     outputs = _outputs(job, direction, values, fixed)
     final = [_leaf(end[n], leaf) for n, leaf in zip(direction.names.carried, initial, strict=True)]
     return outputs, final, values, fixed
+
+
+def _loop(
+    job: Job,
+    direction: Direction,
+    memories: dict[str, Tensor],
+    rows: kernel.Rows | None,
+    begin: dict[str, Tensor],
+    end: dict[str, Tensor],
+    reset: tuple | None,
+) -> None:
+    if direction.loop.stages:
+        made = direction.made.get("cpu")
+        if made is None:
+            made = direction.made["cpu"] = kernel.make(direction.loop, job.compiled.dtype)
+        made.run(memories, rows, begin, end, reset)
+        return
+    for name, first in begin.items():  # a state that no step changes
+        end[name].copy_(_unchanged(job.course, first, name, reset))
+
+
+def _unchanged(course: Course, first: Tensor, name: str, reset: tuple | None) -> Tensor:
+    if reset is None:
+        return first
+    mask, fresh, mode = reset
+    live = course.live()
+    mask = mask if live is None else mask & live.view(mask.shape)
+    some = mask.any(0)[:, None]
+    if mode == "leave":
+        fresh[name] += torch.where(some, first, 0.0)
+        return torch.where(some, 0.0, first)
+    return torch.where(some, fresh[name], first)
 
 
 def _given(job: Job, inputs: Leaves) -> Values:
@@ -155,7 +188,7 @@ def _given(job: Job, inputs: Leaves) -> Values:
     compiled, course = job.compiled, job.course
     values: Values = {}
     for node, index, shape in compiled.inputs:
-        leaf = inputs[index].detach()
+        leaf = inputs[index]
         leaf = leaf if leaf.dtype == compiled.dtype else leaf.to(compiled.dtype)
         values[node] = leaf.reshape(-1, *shape).contiguous()
     for node, index, shape in compiled.random:
@@ -170,7 +203,10 @@ def _carries(direction: Direction, leaves: Leaves, dtype: torch.dtype) -> dict[s
 
 
 def _flat_leaf(leaf: Tensor, dtype: torch.dtype) -> Tensor:
-    return leaf.detach().to(dtype).reshape(leaf.shape[0], math.prod(leaf.shape[1:])).contiguous()
+    """A leaf of the state as (B, width) numbers."""
+    leaf = leaf if leaf.dtype == dtype else leaf.to(dtype)
+    leaf = leaf if leaf.dim() == 2 else leaf.reshape(leaf.shape[0], math.prod(leaf.shape[1:]))
+    return leaf.contiguous()
 
 
 def _leaf(row: Tensor, like: Tensor) -> Tensor:
@@ -218,7 +254,7 @@ def _kept(
     for name, node in direction.names.kept.items():
         width = math.prod(compiled.step.graph[node].shape)
         leaf = following.get(node)
-        if leaf is None or not _shifted(course):
+        if leaf is None or not direction.reads_states or not _shifted(course):
             kept[name] = make(course.steps, course.batch, width, dtype=compiled.dtype)
             continue
         whole = make(course.steps + 1, course.batch, width, dtype=compiled.dtype)
@@ -322,7 +358,7 @@ def _backward(
     count = len(adjoints) - len(initial)
     absent = frozenset(i for i, adjoint in enumerate(adjoints[:count]) if adjoint is None)
     direction = compiled.backward(absent)
-    fixed = direction.once.run([tensor.detach() for tensor in own])
+    fixed = direction.once.run(own)
     values = {**values, **_losses(job, adjoints[:count])}
     rows = course.steps * course.batch
     before = direction.before
@@ -334,8 +370,7 @@ def _backward(
     memories = {**_memories(job, direction, values, fixed), **kept}
     anew = {name: torch.zeros_like(tensor) for name, tensor in begin.items()}
     reset = None if course.reset is None else (course.reset, anew, "leave")
-    runner = kernel.make(direction.loop, compiled.dtype)
-    runner.run(memories, course.rows(backward=True), begin, end, reset)
+    _loop(job, direction, memories, course.rows(backward=True), begin, end, reset)
     for name, node in direction.names.kept.items():
         values[node] = _value(kept[name], compiled.step.graph[node])
     found_after = _after(job, direction, values, fixed)

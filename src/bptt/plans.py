@@ -102,6 +102,11 @@ def _compile(
     s = [_sample(leaf, grad and leaf.is_floating_point()) for leaf in initial]
     traced = trace(bound, x, s, fixed, grad)
     replica.check_unchanged()
+    if replica.touched:
+        raise Untraceable(
+            "the step changes something in Python besides what it returns (a list, a counter), and "
+            "a kernel would not. Carry it in the state"
+        )
     return Entry(Compiled(traced, max(batch, 2), dtype), bound.protocol, "")
 
 

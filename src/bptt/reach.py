@@ -124,7 +124,7 @@ class CellCopy:
         for name, value in attributes.items():
             if name.endswith("_hooks") and name in _MODULE_OWN:
                 attributes[name] = value.copy()
-            elif name not in _MODULE_OWN and not _remade(module, value):
+            elif name not in _MODULE_OWN and not remade(module, value):
                 attributes[name] = self.copy(value)
         self._forward_globals(copied)
         return copied
@@ -211,7 +211,7 @@ class CellCopy:
         return copied
 
 
-def _remade(module: nn.Module, value: Any) -> bool:
+def remade(module: nn.Module, value: Any) -> bool:
     """Whether an attribute is a weight that a hook computes anew before each call."""
     return isinstance(value, Tensor) and not value.is_leaf and bool(module._forward_pre_hooks)
 

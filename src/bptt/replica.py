@@ -53,6 +53,11 @@ class Replica:
         """Whether all that a step may look at in Python could be seen, and is as it was."""
         return not self._copy.opaque and not self._copy.changed()
 
+    @property
+    def touched(self) -> bool:
+        """Whether a container, object or function that the step sees is not as it was."""
+        return bool(self._copy.changed())
+
     def adopt(self, leaves: Leaves) -> None:
         """Take in leaves that a step reached though they were not found in the cell.
 

@@ -113,7 +113,14 @@ class _Arrangement:
         for leaf, number in enumerate(self.columns.carried):
             self._carry(leaf, number)
         assert loop <= set(self.pieces)
+        self._count_steps()
         return Loop(tuple(self.memories.values()), self._stages()), self.names
+
+    def _count_steps(self) -> None:
+        """A loop is told T by what it reads or stores at each step: there is always something."""
+        steps = any(memory.kind == "step" for memory in self.memories.values())
+        if self.stores and not steps:
+            self._keep(next(n for n in self.columns.carried if n in self.pieces))
 
     # Memory
 

@@ -1,8 +1,8 @@
 """A step made ready for kernels: its two directions, each in columns, loops as stages."""
 
 import functools
-from dataclasses import dataclass
-from typing import NamedTuple
+from dataclasses import dataclass, field
+from typing import Any, NamedTuple
 
 import torch
 
@@ -36,6 +36,8 @@ class Direction:
         before, after: what is computed for all steps at once.
         once: what is made of fixed tensors alone.
         taken: the values that it reads, by node.
+        reads_states: whether the states before each step are among them.
+        made: what backends have made of the loop, by backend.
     """
 
     columns: Columns
@@ -45,6 +47,8 @@ class Direction:
     after: Parallel
     once: Once
     taken: tuple[int, ...]
+    reads_states: bool
+    made: dict[str, Any] = field(default_factory=dict)
 
 
 class Compiled:
@@ -83,18 +87,22 @@ class Compiled:
     @functools.cached_property
     def plain(self) -> Direction:
         """Forward, where no gradient is wanted."""
-        return self._forward(())
+        return self._direction(self._forward(()), "state", frozenset())
 
     @functools.cached_property
     def forward(self) -> Direction:
         """Forward, keeping what the way back needs."""
+        return self._direction(self._kept_forward, "state", frozenset())
+
+    @functools.cached_property
+    def _kept_forward(self) -> Columns:
         return self._forward((*self.kept, *self.step.state))
 
-    def _forward(self, needed: tuple[int, ...]) -> Direction:
+    def _forward(self, needed: tuple[int, ...]) -> Columns:
         columns = split.forward(self.step, needed)
         if self._reads_states(columns):
             columns = split.forward(self.step, (*needed, *self.step.state))
-        return self._direction(columns, "state", frozenset())
+        return columns
 
     def _reads_states(self, columns: Columns) -> bool:
         """Whether what comes after the loop takes the states before each step."""
@@ -107,7 +115,7 @@ class Compiled:
         graph = self.step.graph
         leaves = [n for n, node in enumerate(graph.nodes) if node.op in LEAVES]
         stored = [n for n in leaves if graph[n].op in ("input", "state", "draw")]
-        stored += [*self.kept, *self.step.state, *self.forward.columns.before]
+        stored += [*self.kept, *self.step.state, *self._kept_forward.before]
         columns = split.backward(
             self.step, list(dict.fromkeys(stored)), self.step.d_inputs, self.step.d_fixed
         )
@@ -128,7 +136,17 @@ class Compiled:
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
         kept = Once(self.step.once, needed, self.untracked, self.step.constants)
         taken = (*before.given, *names.step.values(), *after.given)
-        return Direction(columns, loop, names, before, after, kept, tuple(dict.fromkeys(taken)))
+        states = {slot.node for slot in self.states}
+        return Direction(
+            columns, loop, names, before, after, kept, tuple(dict.fromkeys(taken)),
+            bool(states & {*taken, *self.backward_takes(carried)}),
+        )  # fmt: skip
+
+    def backward_takes(self, carried: str) -> tuple[int, ...]:
+        """What the way back reads of what the way forward has kept."""
+        if carried != "state" or not self.differentiable:
+            return ()
+        return self.backward(frozenset()).taken
 
     def _used(self, columns: Columns) -> list[int]:
         """All that a direction computes or takes."""

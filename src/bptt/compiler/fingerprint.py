@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bptt.reach import contents, names_of
+from bptt.reach import contents, names_of, remade
 
 _ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None)))
 _STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
@@ -85,7 +85,7 @@ class _Walk:
             kind = type(value)
             if isinstance(value, dict) and not value:
                 continue  # most of a module's dicts are empty: hooks, buffers, submodules
-            if name not in _EMPTY:
+            if name not in _EMPTY and not remade(module, value):
                 self.key.append(name)
                 if kind in _ATOMS:
                     self.key.append(kind)

@@ -35,13 +35,20 @@ class Once:
                 needed |= set(refs((operation.args, operation.kwargs)))
         self.operations = kept[::-1]
         self._untracked, self._constants = untracked, constants
+        self._names: tuple[Ref, ...] = ()
 
     def run(self, own: Sequence[Tensor]) -> Fixed:
         """The fixed tensors by name, w0 and so on, with what is made of them."""
-        fixed = {Ref(f"w{i}"): tensor for i, tensor in enumerate(own)} | self._constants
+        fixed = {**dict(zip(self._own(len(own)), own, strict=True)), **self._constants}
         for operation in self.operations:
             fixed.update(self._results(operation, fixed))
         return fixed
+
+    def _own(self, count: int) -> tuple[Ref, ...]:
+        """w0 and so on."""
+        if len(self._names) != count:
+            self._names = tuple(Ref(f"w{i}") for i in range(count))
+        return self._names
 
     def _results(self, operation: Operation, fixed: Fixed) -> Fixed:
         func, args, kwargs, results = operation

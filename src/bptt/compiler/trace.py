@@ -149,8 +149,13 @@ def _differentiate(
     gradients: dict[int, Tensor | None] = {}
     if pairs and targets:
         roots, given = (list(side) for side in zip(*pairs, strict=True))
+        python = edges.ends(roots, 0).python
         with tape, _Watch():
-            result = torch.autograd.grad(roots, targets, given, allow_unused=True)
+            result = torch.autograd.grad(
+                roots, targets, given, allow_unused=True, retain_graph=python
+            )
+        if python:
+            _check_data_free_backward(tape, roots, targets, given)
         gradients = {id(leaf): g for leaf, g in zip(targets, result, strict=True)}
     found = [gradients.get(id(leaf)) for leaf in leaves]
     named = [None if gradient is None else tape.name(gradient) for gradient in found]
@@ -160,6 +165,37 @@ def _differentiate(
         for name, part in zip(("dy", "ds"), seeds, strict=True)
     ]
     return _Gradients(*seeded, named[: ends[0]], named[ends[0] : ends[1]], named[ends[1] :])
+
+
+def _check_data_free_backward(
+    tape: "_Tape", roots: Leaves, targets: Leaves, given: Leaves
+) -> None:
+    """A backward pass written in Python does the same whatever the numbers are.
+
+    What it looks at, with numpy say, no mode of torch's is told. So it is run once more on other
+    adjoints, and has to do the same operations with the same numbers in them.
+    """
+    again = _Tape(lenient=True)
+    other = [seed * -0.37 + 0.11 for seed in given]
+    with again:
+        torch.autograd.grad(roots, targets, other, allow_unused=True)
+    done = tape.operations[len(tape.operations) - len(again.operations) :]
+    if [_numbers(op) for op in done] != [_numbers(op) for op in again.operations]:
+        raise Untraceable(
+            "a backward pass of a torch.autograd.Function looks at the gradient's numbers in "
+            "Python. Choose with torch.where(condition, a, b) instead"
+        )
+
+
+def _numbers(operation: Operation) -> tuple:
+    """An operation without the names of its tensors."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, tuple):
+            return tuple(plain(item) for item in value)
+        return Ref if isinstance(value, Ref) or value is None else repr(value)
+
+    return operation.func, plain(operation.args), plain(operation.kwargs)
 
 
 def _seed(root: Tensor) -> Tensor | None:
@@ -174,8 +210,9 @@ class _Tape(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # never inside torch.compile, whose import would cost a second
 
-    def __init__(self, **arguments: Leaves) -> None:
+    def __init__(self, lenient: bool = False, **arguments: Leaves) -> None:
         super().__init__()
+        self._lenient = lenient  # whether tensors may come from anywhere
         self.operations: list[Operation] = []
         self.tensors: dict[Ref, Tensor] = {}
         self.lines: dict[Ref, str] = {}
@@ -257,7 +294,7 @@ class _Tape(TorchDispatchMode):
         """A tensor written in the step's code, such as `torch.tensor(0.5)`: a name of its own."""
         own = func.overloadpacket in (torch.ops.aten.lift_fresh, torch.ops.aten.lift_fresh_copy)
         scalar = value.dim() == 0 and not value.requires_grad
-        if not own and not scalar:
+        if not own and not scalar and not self._lenient:
             raise Untraceable(
                 f"takes a tensor of shape {tuple(value.shape)} that bptt cannot find in the cell. "
                 "Make it a parameter or buffer, or pass it with the inputs",
