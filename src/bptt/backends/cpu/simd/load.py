@@ -1,13 +1,13 @@
 """From an object file's bytes to addresses of functions, by LLVM alone."""
 
 import ctypes
-import ctypes.util
 import functools
 import itertools
+import math
 
 import llvmlite.binding as llvm
 
-from bptt.backends.cpu.simd.library import FUNCTIONS
+from bptt.backends.cpu.simd.library import FUNCTIONS, ROUNDING
 
 _numbers = itertools.count()
 
@@ -21,9 +21,9 @@ def _linker() -> llvm.LLJIT:
 
 @functools.cache
 def _symbols() -> dict[str, int]:
-    """Addresses of the C library's mathematics."""
-    library = ctypes.CDLL(ctypes.util.find_library("m"))
-    names = [name + suffix for name in FUNCTIONS for suffix in ("", "f")]
+    """Addresses of the C library's mathematics, found where Python's own `math` finds them."""
+    library = ctypes.CDLL(getattr(math, "__file__", None))
+    names = [name + suffix for name in FUNCTIONS + ROUNDING for suffix in ("", "f")]
     return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names}
 
 
