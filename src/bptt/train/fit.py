@@ -53,7 +53,7 @@ def fit(job: Job, screen: Screen) -> None:
     steps = Steps(batches, training.seed, training.epochs, job.state.position)
     cell, clipping = job.config.network.cell, job.state.clipping
     module = TrainingModule(job.network, job.task, clipping, training.learning_rate, cell)
-    with Interrupt(screen.stopping) as interrupt:
+    with Interrupt(screen.stopping, together=training.devices > 1) as interrupt:
         course = Course(job, module, steps, interrupt, screen)
         if job.config.network.hidden < WORTH_THREADS:
             torch.set_num_threads(1)

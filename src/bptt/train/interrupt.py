@@ -25,30 +25,31 @@ class Stopped(BaseException):
 class Interrupt:
     """Listens for Ctrl-C, and for SIGTERM, with which clusters and `kill` ask a process to end.
 
+    Until `listen` is called there is no step to save after. SIGTERM ends the process at once then,
+    and where several start together Ctrl-C does too: they wait for each other where Python hears no
+    signal, and if one fails, torchrun ends the others by SIGTERM.
+
     Args:
         acknowledge: called at the first signal, to tell the user that it was heard.
+        together: whether several processes train.
 
     Attributes:
         heard: the first signal's number; 0: there was none.
     """
 
-    def __init__(self, acknowledge: Callable[[], None]) -> None:
-        self._acknowledge = acknowledge
+    def __init__(self, acknowledge: Callable[[], None], *, together: bool = False) -> None:
+        self._acknowledge, self._together = acknowledge, together
         self._before: dict[int, Any] = {}
         self._heard_at = 0.0
         self.heard = 0
 
     def __enter__(self) -> Self:
         self._before = {n: signal.getsignal(n) for n in (signal.SIGINT, signal.SIGTERM)}
-        signal.signal(signal.SIGINT, self._hear)
+        signal.signal(signal.SIGINT, signal.SIG_DFL if self._together else self._hear)
         return self
 
     def listen(self) -> None:
-        """Listen for both, now that there are steps to save after.
-
-        Before, SIGTERM ends the process at once: where one of several fails early, torchrun sends
-        it to the others, which wait for that one and would not hear. Lightning sets a handler too.
-        """
+        """Listen for both, in the place of Lightning, which has a handler of its own."""
         for number in self._before:
             signal.signal(number, self._hear)
 
