@@ -5,7 +5,7 @@ import os
 import platform
 from typing import NamedTuple
 
-import llvmlite.binding as llvm
+from bptt.errors import BackendError
 
 
 class Machine(NamedTuple):
@@ -34,36 +34,53 @@ MACHINES = {
         ("scalar", 1, 16, False),
     )
 }
+# What x86 processors must have for each, widest first.
+NEEDS = {
+    "avx512": {"avx512f", "avx512vl", "avx512dq", "avx512bw", "avx2", "fma"},
+    "avx2": {"avx2", "fma"},
+    "sse": {"sse2"},
+    "scalar": set(),
+}
 
 
 def machine() -> Machine:
     """The widest vectors of this machine, or those that `BPTT_VECTOR` names.
 
     Raises:
-        ValueError: if `BPTT_VECTOR` names vectors that this machine lacks.
+        BackendError: if llvmlite is missing, or if `BPTT_VECTOR` names vectors that are not there.
+
+    Example:
+        >>> machine().name in MACHINES
+        True
     """
-    return _machine(os.environ.get("BPTT_VECTOR") or None)
+    return _machine(os.environ.get("BPTT_VECTOR"))
 
 
 @functools.cache
 def _machine(forced: str | None) -> Machine:
     there = _there()
-    if forced is None:
-        return MACHINES[there[0]]
-    if forced not in there:
-        raise ValueError(f"expected BPTT_VECTOR to be one of {', '.join(there)}, got {forced!r}")
-    return MACHINES[forced]
+    if forced and forced not in there:
+        raise BackendError(
+            f"expected BPTT_VECTOR to be one of {', '.join(there)} on this machine, got {forced!r}"
+        )
+    return MACHINES[forced or there[0]]
 
 
 def _there() -> list[str]:
     """The machine's vectors, widest first."""
-    found = {name for name, there in llvm.get_host_cpu_features().items() if there}
+    found = _features()
     if platform.machine().lower() in ("arm64", "aarch64"):
         return ["neon", "scalar"]
-    needs = {
-        "avx512": {"avx512f", "avx512vl", "avx512dq", "avx512bw", "fma", "avx2"},
-        "avx2": {"avx2", "fma"},
-        "sse": {"sse2"},
-        "scalar": set(),
-    }
-    return [name for name, features in needs.items() if features <= found]
+    return [name for name, features in NEEDS.items() if features <= found]
+
+
+def _features() -> set[str]:
+    try:
+        import llvmlite.binding as llvm
+    except (ImportError, OSError) as error:
+        raise BackendError(
+            "expected llvmlite, which compiles kernels for the CPU, but it cannot be imported "
+            f"({error}): install it anew with `pip install --force-reinstall llvmlite`, "
+            'or choose backend="reference"'
+        ) from error
+    return {name for name, there in llvm.get_host_cpu_features().items() if there}

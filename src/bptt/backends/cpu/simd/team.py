@@ -1,18 +1,88 @@
-"""Several calls of a compiled function at once."""
+"""Several calls of a compiled function at once, on the threads that torch has.
+
+Torch's threads are OpenMP's, and spin for a while when they have nothing to do. A pool beside them
+would fight them for the processor; so the function goes to their own team, through `GOMP_parallel`
+of the library that torch is linked with. Where that has no such function (macOS, Windows), a pool is
+all there is.
+"""
 
 import ctypes
 import functools
+import os
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import torch
+
+from bptt.backends.cpu.simd.build import build
 
 _KIND = ctypes.CFUNCTYPE(None, ctypes.c_int64)
-
-
-@functools.cache
-def _function(address: int):
-    return _KIND(address)
+_PROCESS = os.getpid()
+# What each thread of a team does: a team may be smaller than what was asked for.
+_SHARE = """\
+def share(block):
+    # block: calls begun, calls wanted, the function's address, its block
+    while claim(block, 0) < integer(block, 1):
+        call(integer(block, 2), integer(block, 3))
+"""
+Parallel = Callable[[Callable, int, int], None]
 
 
 def run(address: int, block: int, shares: int) -> None:
-    """Calls the function at `address` with `block`, `shares` times."""
-    function = _function(address)
-    for _ in range(shares):
-        function(block)
+    """Calls the function at an address `shares` times with the same block, as many at once as can be.
+
+    Args:
+        address: of a function `void f(int64_t *block)`, which knows by `claim` which call it is.
+        block: the address that it is given.
+        shares: how often.
+    """
+    if shares == 1:
+        _function(address)(block)
+        return
+    share = _function(build(_SHARE, ("share",), torch.float32).addresses["share"])
+    calls = (ctypes.c_int64 * 4)(0, shares, address, block)
+    # A team does not live on in a forked process, which is most often one of several anyway.
+    parallel = _alone if os.getpid() != _PROCESS else _team() or _pool
+    parallel(share, ctypes.addressof(calls), shares)
+
+
+@functools.cache
+def _function(address: int) -> Callable[[int], None]:
+    return _KIND(address)
+
+
+def _alone(share: Callable, block: int, threads: int) -> None:
+    share(block)
+
+
+@functools.cache
+def _team() -> Parallel | None:
+    """OpenMP's, or None if torch's library has no GOMP_parallel."""
+    try:
+        library = ctypes.CDLL(str(_torch()))
+        parallel = library.GOMP_parallel
+    except (OSError, AttributeError):
+        return None
+    parallel.restype = None
+    parallel.argtypes = [_KIND, ctypes.c_int64, ctypes.c_uint, ctypes.c_uint]
+    return lambda share, block, threads: parallel(share, block, threads, 0)
+
+
+def _torch() -> Path:
+    """The library that calls OpenMP for torch: what it depends on is found through it."""
+    folder = Path(torch.__file__).parent / "lib"
+    return next(iter(folder.glob("*torch_cpu.*")), folder)
+
+
+def _pool(share: Callable, block: int, threads: int) -> None:
+    """One share here, the others on threads that wait for it."""
+    others = [_threads().submit(share, block) for _ in range(threads - 1)]
+    share(block)
+    for other in others:
+        other.result()
+
+
+@functools.cache
+def _threads() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(os.cpu_count(), "bptt")

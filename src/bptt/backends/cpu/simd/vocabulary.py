@@ -15,6 +15,7 @@
     number(mask), mask(v)          1 where true and 0 elsewhere; true where v is not 0
     claim(address, i)              adds 1 to the int64 at place i, for all threads at once, and
                                    gives what it was
+    call(address, block)           calls the function at an address
 
 and every operation of a stage. Addresses are integers, in bytes; places count numbers from them.
 """
@@ -71,6 +72,10 @@ class Words:
     def claim(self, address: ir.Value, i: ir.Value) -> ir.Value:
         place = self._place(address, i, INTEGER)
         return self.builder.atomic_rmw("add", place, INTEGER(1), "monotonic")
+
+    def call(self, address: ir.Value, block: ir.Value) -> None:
+        kind = ir.FunctionType(ir.VoidType(), [INTEGER])
+        self.builder.call(self.builder.inttoptr(address, kind.as_pointer()), [block])
 
     def element(self, address: ir.Value, i: ir.Value) -> ir.Value:
         return self.builder.load(self._place(address, i, self.shape.element), align=self.shape.size)
