@@ -8,9 +8,11 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bptt.backends.cpu.layout import Layout
-from bptt.compiler.stages import MASKS, Call, Number, Product, Read, Stage, Value
+from bptt.backends.cpu.values import Values, literal
+from bptt.compiler.stages import Call, Number, Product, Read, Stage, Value
 
 WHOLE, PART = "load(%s, %s)", "load_part(%s, %s, n)"
+NEUTRAL = {"sum": "0.0", "max": "-1e999"}
 
 
 class Columns(NamedTuple):
@@ -19,7 +21,7 @@ class Columns(NamedTuple):
     Attributes:
         rows: addresses of the row's memories.
         before: the values that all columns share.
-        whole: one vector of columns from column `j`.
+        whole: one vector of columns from column `j`; empty if there is none.
         part: the `n` columns from column `j`, fewer than a vector; empty if there are none.
         after: reductions, when the row is done.
     """
@@ -39,13 +41,13 @@ def columns(stage: Stage, layout: Layout, sums: dict[int, int]) -> Columns:
         layout: of its memories.
         sums: for each product among the values, its place among the panel's products.
     """
-    rest = stage.width % layout.lanes
+    writer, rest = _Writer(stage, layout, sums), stage.width % layout.lanes
     return Columns(
         list(_rows(stage, layout)),
-        list(_before(stage, layout)),
-        list(_body(stage, layout, sums, rest=0)) if stage.width >= layout.lanes else [],
-        list(_body(stage, layout, sums, rest=rest)) if rest else [],
-        list(_after(stage, layout)),
+        list(writer.before()),
+        list(writer.body(rest=0)) if stage.width >= layout.lanes else [],
+        list(writer.body(rest=rest)) if rest else [],
+        list(writer.after()),
     )
 
 
@@ -65,106 +67,59 @@ def _rows(stage: Stage, layout: Layout) -> Iterator[str]:
         yield f"{row} = {address}{layout.row(name)}"
 
 
-def fetched(stage: Stage, layout: Layout) -> tuple[list[str], list[str]]:
-    """Lines that bring near what the stage will read or store at steps: per row, per column `j`."""
-    reads = [value for value in stage.values if isinstance(value, Read) and not value.spread]
-    places = dict.fromkeys((place[0], place[1]) for place in (*reads, *stage.stores))
-    places = [place for place in places if layout.memories[place[0]].kind == "step"]
-    names = dict.fromkeys(name for name, _ in places)
-    rows = [f"row_{name} = all_{name}{layout.row(name)}" for name in names]
-    return rows, [f"fetch(row_{name}, j{_plus(offset)})" for name, offset in places]
-
-
-def _uniform(stage: Stage) -> list[bool]:
-    """Which values are the same in all columns of a row."""
-    found: list[bool] = []
-    for value in stage.values:
-        if isinstance(value, Call):
-            found.append(all(found[i] for i in value.operands))
-        else:
-            found.append(isinstance(value, Number) or (isinstance(value, Read) and value.spread))
-    return found
-
-
-def _before(stage: Stage, layout: Layout) -> Iterator[str]:
-    uniform = _uniform(stage)
-    for i, value in enumerate(stage.values):
-        if uniform[i]:
-            yield f"v{i} = {_text(stage, layout, value, WHOLE)}"
-    for i, reduction in enumerate(stage.reductions):
-        yield f"total{i} = splat({'0.0' if reduction.operation == 'sum' else '-1e999'})"
-
-
-def _body(stage: Stage, layout: Layout, sums: dict[int, int], rest: int) -> Iterator[str]:
-    """The lines for a vector of columns, or for the last `rest` of them."""
-    uniform, load = _uniform(stage), PART if rest else WHOLE
-    for i, value in enumerate(stage.values):
-        if isinstance(value, Product):
-            panel = f" + {sums[i]} * wide" if sums[i] else ""
-            yield f"v{i} = load(here, j - left{panel})"
-        elif not uniform[i]:
-            yield f"v{i} = {_text(stage, layout, value, load)}"
-    for store in stage.stores:
-        place, number = f"{layout.write(store.memory)[1]}, j{_plus(store.offset)}", store.value
-        number = as_number(stage, number)
-        yield f"store_part({place}, {number}, n)" if rest else f"store({place}, {number})"
-    yield from _reduce(stage, layout, rest)
-
-
-def _reduce(stage: Stage, layout: Layout, rest: int) -> Iterator[str]:
-    """The vector `v` goes into the reductions; lanes beyond the width leave them as they are."""
-    for i, (_, _, value, operation) in enumerate(stage.reductions):
-        number = as_number(stage, value)
-        if rest:
-            number = f"where(live, {number}, splat({'0.0' if operation == 'sum' else '-1e999'}))"
-        yield f"total{i} = {'add' if operation == 'sum' else 'maximum'}(total{i}, {number})"
-
-
-def _after(stage: Stage, layout: Layout) -> Iterator[str]:
-    for i, (memory, offset, _, operation) in enumerate(stage.reductions):
-        whole = "total" if operation == "sum" else "largest"
-        yield f"put({layout.write(memory)[1]}, {offset}, {whole}(total{i}))"
-
-
 def _plus(offset: int) -> str:
     return f" + {offset}" if offset else ""
 
 
-def _text(stage: Stage, layout: Layout, value: Value, load: str) -> str:
-    match value:
-        case Read(memory, offset, True):
-            return f"spread({layout.read(memory)[1]}, {offset})"
-        case Read(memory, offset, False):
-            return load % (layout.read(memory)[1], f"j{_plus(offset)}")
-        case Number(number):
-            return f"splat({literal(number)})"
-        case Call(operation, operands):
-            return f"{operation}({', '.join(_operands(stage, operation, operands))})"
-    raise TypeError(f"expected a value of a stage, got {value!r}")
+class _Writer:
+    """Writes a stage's values, stores and reductions."""
 
+    def __init__(self, stage: Stage, layout: Layout, sums: dict[int, int]) -> None:
+        self.stage, self.layout, self.sums = stage, layout, sums
+        self.values = Values(stage)
 
-def literal(number: float) -> str:
-    """Python source of a number, infinity and NaN included."""
-    if number != number:
-        return "1e999 - 1e999"
-    return {float("inf"): "1e999", -float("inf"): "-1e999"}.get(number, repr(float(number)))
+    def before(self) -> Iterator[str]:
+        """What all columns share, and where reductions begin."""
+        for i, value in enumerate(self.stage.values):
+            if self.values.uniform[i]:
+                yield f"v{i} = {self._text(i, value, WHOLE)}"
+        for i, reduction in enumerate(self.stage.reductions):
+            yield f"total{i} = splat({NEUTRAL[reduction.operation]})"
 
+    def body(self, rest: int) -> Iterator[str]:
+        """A vector of columns, or the last `rest` of them."""
+        done = self.values.absorbed
+        for i, value in enumerate(self.stage.values):
+            if i not in done and not self.values.uniform[i]:
+                yield f"v{i} = {self._text(i, value, PART if rest else WHOLE)}"
+        for name, offset, value in self.stage.stores:
+            given = f"{self.layout.write(name)[1]}, j{_plus(offset)}, {self.values.number(value)}"
+            yield f"store_part({given}, n)" if rest else f"store({given})"
+        yield from self._reduce(rest)
 
-def _is_mask(stage: Stage, i: int) -> bool:
-    value = stage.values[i]
-    return isinstance(value, Call) and value.operation in MASKS
+    def _reduce(self, rest: int) -> Iterator[str]:
+        """Lanes beyond the width leave a reduction as it is."""
+        for i, (_, _, value, operation) in enumerate(self.stage.reductions):
+            number = self.values.number(value)
+            if rest:
+                number = f"where(live, {number}, splat({NEUTRAL[operation]}))"
+            yield f"total{i} = {'add' if operation == 'sum' else 'maximum'}(total{i}, {number})"
 
+    def after(self) -> Iterator[str]:
+        """Reductions are stored."""
+        for i, (name, offset, _, operation) in enumerate(self.stage.reductions):
+            whole = "total" if operation == "sum" else "largest"
+            yield f"put({self.layout.write(name)[1]}, {offset}, {whole}(total{i}))"
 
-def as_number(stage: Stage, i: int) -> str:
-    """Value `i` as numbers, 1 and 0 for a mask."""
-    return f"number(v{i})" if _is_mask(stage, i) else f"v{i}"
-
-
-def _as_mask(stage: Stage, i: int) -> str:
-    return f"v{i}" if _is_mask(stage, i) else f"mask(v{i})"
-
-
-def _operands(stage: Stage, operation: str, operands: tuple[int, ...]) -> Iterator[str]:
-    for place, i in enumerate(operands):
-        logical = operation.startswith("logical_") or (operation == "where" and place == 0)
-        yield _as_mask(stage, i) if logical else as_number(stage, i)
+    def _text(self, i: int, value: Value, load: str) -> str:
+        match value:
+            case Product():
+                return f"load(here, j - left + {self.sums[i]} * wide)"
+            case Read(memory, offset, True):
+                return f"spread({self.layout.read(memory)[1]}, {offset})"
+            case Read(memory, offset, False):
+                return load % (self.layout.read(memory)[1], f"j{_plus(offset)}")
+            case Number(number):
+                return f"splat({literal(number)})"
+            case Call():
+                return self.values.call(value)

@@ -5,16 +5,17 @@ from typing import NamedTuple
 
 from bptt.backends.cpu.arrange import arrange, products
 from bptt.backends.cpu.buffers import Buffer, buffers
-from bptt.backends.cpu.columns import addresses
 from bptt.backends.cpu.edges import edges, names, swap
+from bptt.backends.cpu.fetching import fetch_function, fetched
 from bptt.backends.cpu.layout import Layout, layout
 from bptt.backends.cpu.lines import function, indent
 from bptt.backends.cpu.slots import slots
 from bptt.backends.cpu.stage import (
     PLACES,
     columns_function,
-    fetch_function,
+    products_call,
     products_function,
+    row_calls,
     tiles,
 )
 from bptt.backends.cpu.tiles import tile
@@ -83,8 +84,9 @@ def _source(parts: _Parts) -> str:
     lines = [line for shape in shapes for line in (*tile(shape, place.lanes), "", "")]
     for i, (stage, cut) in enumerate(zip(parts.stages, parts.tilings, strict=True)):
         lines += columns_function(f"stage_{i}", stage, cut, place)
+        if fetched(stage, place):
+            lines += fetch_function(f"stage_{i}", stage, place, cut.panels if cut else 1)
         if cut:
-            lines += fetch_function(f"stage_{i}", stage, place)
             lines += products_function(f"stage_{i}", stage, cut, parts.weights[i], place)
     packing = pack(parts.stages, parts.tilings, parts.weights, place, parts.slots)
     return "\n".join([packing, edges(place), *lines, *_step(parts), *_entries(parts)])
@@ -102,19 +104,13 @@ def _step_arguments(parts: _Parts) -> list[str]:
 def _step(parts: _Parts) -> list[str]:
     """The function that does all stages for the rows of one step."""
     lines: list[str] = []
-    open_rows = False
     for i, (stage, cut) in enumerate(zip(parts.stages, parts.tilings, strict=True)):
-        given = [*PLACES, *addresses(stage, parts.layout)]
         if cut:
-            sources = [
-                parts.layout.read(part.group.products[0].memory)[0] for part in parts.weights[i]
-            ]
-            given = list(dict.fromkeys(["rows", "turn", "sums", "packed", *given, *sources]))
-            lines.append(f"stage_{i}_products({', '.join(given)})")
-        else:
-            lines += [] if open_rows else ["for r in range(rows):"]
-            lines.append(f"    stage_{i}({', '.join(['r', 'r + 1', *given])})")
-        open_rows = cut is None
+            lines.append(products_call(f"stage_{i}", stage, cut, parts.layout))
+            continue
+        if i == 0 or parts.tilings[i - 1]:
+            lines.append("for r in range(rows):")
+        lines += indent(row_calls(f"stage_{i}", stage, parts.layout))
     return function("step", _step_arguments(parts), "all stages of one step", lines or ["pass"])
 
 

@@ -2,16 +2,16 @@
 
 from collections.abc import Iterator
 
-from bptt.backends.cpu.columns import Columns, addresses, columns, fetched
+from bptt.backends.cpu.columns import Columns, addresses, columns
+from bptt.backends.cpu.fetching import fetch_call, fetched
 from bptt.backends.cpu.layout import Layout
 from bptt.backends.cpu.lines import function, indent
-from bptt.backends.cpu.scratch import LINE
 from bptt.backends.cpu.tiles import Tile
 from bptt.backends.cpu.tiling import Group, Tiling
 from bptt.backends.cpu.weights import Packed, panels
 from bptt.compiler.stages import Stage
 
-PLACES = ["order", "sequence", "shift", "ones"]  # what rows and lanes are found by
+PLACES = ["order", "sequence", "shift", "stride", "ones"]  # what rows and lanes are found by
 
 
 def members(cut: Tiling) -> dict[int, int]:
@@ -82,21 +82,6 @@ def _part(stage: Stage, text: Columns, cut: Tiling | None, rest: int) -> list[st
     return [f"if left + wide > {stage.width - rest}:", *indent(lines)] if cut else lines
 
 
-def fetch_function(name: str, stage: Stage, layout: Layout) -> list[str]:
-    """The function that asks for what the columns of rows `first` to `last` will need.
-
-    Called before their tiles: rows of different sequences are too many and too far apart for the
-    processor to foresee.
-    """
-    rows, places = fetched(stage, layout)
-    step = max(layout.lanes, LINE // layout.size)
-    lines = ["at = integer(order, r) + shift", *rows]
-    lines += [f"for j in range(left, left + wide, {step}):", *indent(places)]
-    given = ["first", "last", "left", "wide", *PLACES, *addresses(stage, layout)]
-    lines = ["for r in range(first, last):", *indent(lines)] if places else ["pass"]
-    return function(f"{name}_fetch", given, "asks for the numbers of these rows", lines)
-
-
 def products_function(
     name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout
 ) -> list[str]:
@@ -113,10 +98,28 @@ def products_function(
     ]
     for rows in cut.rows:
         lines += _tall(name, stage, cut, parts, layout, rows)
-    sources = [layout.read(part.group.products[0].memory)[0] for part in parts]
-    given = ["rows", "turn", "sums", "packed", *PLACES, *addresses(stage, layout), *sources]
     loop = [f"for i in range({cut.panels}):", *indent(lines)]
-    return function(f"{name}_products", dict.fromkeys(given), _matrices(cut), loop)
+    return function(
+        f"{name}_products", _products_arguments(stage, cut, layout), _matrices(cut), loop
+    )
+
+
+def products_call(name: str, stage: Stage, cut: Tiling, layout: Layout) -> str:
+    """The call that does a stage with products for all rows."""
+    return f"{name}_products({', '.join(_products_arguments(stage, cut, layout))})"
+
+
+def row_calls(name: str, stage: Stage, layout: Layout) -> Iterator[str]:
+    """The calls that do a stage without products for row `r`."""
+    if fetched(stage, layout):
+        yield fetch_call(name, stage, layout, "r", "r + 1", "0")
+    yield f"{name}({', '.join(['r', 'r + 1', *PLACES, *addresses(stage, layout)])})"
+
+
+def _products_arguments(stage: Stage, cut: Tiling, layout: Layout) -> list[str]:
+    sources = [layout.read(part.products[0].memory)[0] for part in cut.groups]
+    given = ["rows", "turn", "sums", "packed", *PLACES, *addresses(stage, layout), *sources]
+    return list(dict.fromkeys(given))
 
 
 def _matrices(cut: Tiling) -> str:
@@ -130,7 +133,8 @@ def _tall(
     """Tiles of so many rows: their sums, and their columns while the sums are at hand."""
     given = ", ".join([*PLACES, *addresses(stage, layout)])
     yield f"while r + {rows} <= rows:"
-    yield f"    {name}_fetch(r, r + {rows}, left, wide, {given})"
+    if fetched(stage, layout):
+        yield "    " + fetch_call(name, stage, layout, "r", f"r + {rows}", "i")
     for place, part in enumerate(parts):
         yield from indent(_tile(cut, place, part, layout, rows))
     yield f"    {name}(r, r + {rows}, left, wide, sums, {given})"
