@@ -53,7 +53,7 @@ class Arguments:
         order: Order,
         begin: Tensors,
         end: Tensors,
-        reset: Reset | None,
+        reset: tuple[Tensor, Tensors, str] | None,
         shape: tuple[int, int],
     ) -> list[int]:
         """All arguments but scratch and shares.
@@ -63,7 +63,7 @@ class Arguments:
             order: of rows.
             begin: where carries begin.
             end: where they are stored at the end.
-            reset: or None.
+            reset: a `Reset`, or None.
             shape: T and B.
         """
         block = [0] * len(self.slots)
@@ -103,7 +103,9 @@ class Arguments:
             if name in end:
                 block[slot + 1] = _address(name, end[name], (batch, width), self._dtype)
 
-    def _reset(self, block: list[int], reset: Reset, shape: tuple[int, int]) -> None:
+    def _reset(
+        self, block: list[int], reset: tuple[Tensor, Tensors, str], shape: tuple[int, int]
+    ) -> None:
         mask, fresh, mode = reset
         if mode not in ("enter", "leave"):
             raise ValueError(f"expected the mode of resets to be 'enter' or 'leave', got {mode!r}")

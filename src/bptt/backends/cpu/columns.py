@@ -115,10 +115,9 @@ class _Writer:
         match value:
             case Product():
                 return f"load(here, j - left + {self.sums[i]} * wide)"
-            case Read(memory, offset, True):
-                return f"spread({self.layout.read(memory)[1]}, {offset})"
-            case Read(memory, offset, False):
-                return load % (self.layout.read(memory)[1], f"j{_plus(offset)}")
+            case Read(memory, offset, spread):
+                row = self.layout.read(memory)[1]
+                return f"spread({row}, {offset})" if spread else load % (row, f"j{_plus(offset)}")
             case Number(number):
                 return f"splat({literal(number)})"
             case Call():

@@ -4,6 +4,7 @@ import array
 import functools
 
 import torch
+from torch import Tensor
 
 from bptt.backends.cpu import scratch, simd
 from bptt.backends.cpu.arguments import Arguments, Reset, Tensors
@@ -40,7 +41,7 @@ class Kernel:
         rows: Rows | None,
         begin: Tensors,
         end: Tensors,
-        reset: Reset | tuple | None = None,
+        reset: tuple[Tensor, Tensors, str] | None = None,
     ) -> None:
         """Runs rows through their steps.
 

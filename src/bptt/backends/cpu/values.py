@@ -13,22 +13,25 @@ class Values:
     Attributes:
         stage: whose they are.
         uniform: for each value, whether it is the same in all columns of a row.
-        absorbed: the indices of products that are part of a sum.
+        absorbed: the products that are part of a sum, by index.
     """
 
     def __init__(self, stage: Stage) -> None:
         self.stage = stage
         self.uniform = _uniform(stage)
-        self.absorbed: set[int] = set()
+        self.absorbed: dict[int, Call] = {}
         uses = _uses(stage)
         for value in stage.values:
             if isinstance(value, Call) and value.operation in ("add", "sub"):
-                found = [i for i in value.operands if uses[i] == 1 and self._is_product(i)]
-                self.absorbed.update(found[-1:])
+                self._absorb([i for i in value.operands if uses[i] == 1 and not self.uniform[i]])
 
-    def _is_product(self, i: int) -> bool:
-        value = self.stage.values[i]
-        return isinstance(value, Call) and value.operation == "mul" and not self.uniform[i]
+    def _absorb(self, terms: list[int]) -> None:
+        """Marks the last product among a sum's terms."""
+        for i in reversed(terms):
+            value = self.stage.values[i]
+            if isinstance(value, Call) and value.operation == "mul":
+                self.absorbed[i] = value
+                return
 
     def call(self, call: Call) -> str:
         """The source of an operation on other values."""
@@ -45,16 +48,12 @@ class Values:
     def _sum(self, operation: str, a: int, b: int) -> str:
         sign = "-" if operation == "sub" else ""
         if b in self.absorbed:
-            x, y = self._factors(b)
+            x, y = map(self.number, self.absorbed[b].operands)
             return f"fma({sign}{x}, {y}, {self.number(a)})"
         if a in self.absorbed:
-            x, y = self._factors(a)
+            x, y = map(self.number, self.absorbed[a].operands)
             return f"fma({x}, {y}, {sign}{self.number(b)})"
         return f"{operation}({self.number(a)}, {self.number(b)})"
-
-    def _factors(self, i: int) -> tuple[str, str]:
-        x, y = self.stage.values[i].operands
-        return self.number(x), self.number(y)
 
     def _is_mask(self, i: int) -> bool:
         value = self.stage.values[i]

@@ -35,7 +35,9 @@ def packed(tilings: list[Tiling | None], layout: Layout) -> list[list[Packed]]:
     offset = 0
     for cut in tilings:
         found.append([])
-        for group in cut.groups if cut else ():
+        if cut is None:
+            continue
+        for group in cut.groups:
             vector = group.products[0].count * len(group.products) * layout.lanes * layout.size
             size = vector * (cut.panels * (cut.vectors - 1) + cut.wide)
             found[-1].append(Packed(group, offset, vector, size))
@@ -90,6 +92,8 @@ def pack(
     """The functions that pack all weights."""
     lines = [f"packed = integer(block, {slots['packed']})"]
     for stage, cut, parts in zip(stages, tilings, weights, strict=True):
+        if cut is None:
+            continue
         for part in parts:
             for place, product in enumerate(part.group.products):
                 lines += _pack_product(stage, cut, part, place, product, layout, slots)
