@@ -45,7 +45,7 @@ FUNCTIONAL = (
     "hardsigmoid hardswish logsigmoid softshrink hardshrink sigmoid tanh"
 ).split()
 POINTWISE = (
-    "sin cos atan erf erfc abs floor ceil round trunc sign square asinh nan_to_num reciprocal"
+    "sin cos atan erf erfc abs floor ceil round trunc sign square asinh nan_to_num"
 ).split()
 GROWING = "exp exp2 expm1 sinh cosh tan".split()
 
@@ -53,6 +53,7 @@ STEPS: dict[str, Callable[..., Tensor]] = {
     **{n: (lambda c, x, h, f=getattr(F, n): f(c.sum(x, h))) for n in FUNCTIONAL},
     **{n: (lambda c, x, h, f=getattr(torch, n): f(c.sum(x, h))) for n in POINTWISE},
     **{n: (lambda c, x, h, f=getattr(torch, n): f(torch.tanh(c.sum(x, h)))) for n in GROWING},
+    "reciprocal": lambda c, x, h: torch.reciprocal(2 + torch.tanh(c.sum(x, h))),
     "log1p": lambda c, x, h: torch.log1p(c.sum(x, h).abs()),
     "log": lambda c, x, h: torch.log(c.sum(x, h).square() + 0.1),
     "sqrt": lambda c, x, h: torch.sqrt(c.sum(x, h) ** 2 + 1),

@@ -649,7 +649,7 @@ NUMBERS = {"t": [str(i) for i in range(100)], "y": [f"{v:.3f}" for v in wave(100
 Y = DataOptions(target=("y",), time="t")
 YEARS = [f"{1900 + i}-01-01" for i in range(100)]
 TWO = ["a"] * 85 + ["b"] * 15
-DAYS = [f"2020-{i // 28 + 1:02}-{i % 28 + 1:02}" for i in range(100)]
+DAYS = pl.date_range(date(2020, 1, 1), date(2020, 4, 9), eager=True).cast(pl.String).to_list()
 
 
 def spoilt(column: str, row: int, cell: str) -> dict[str, list[str]]:
@@ -678,7 +678,10 @@ def spoilt(column: str, row: int, cell: str) -> dict[str, list[str]]:
         (spoilt("y", 7, "NA"), {}, "column 'y' has no value in row 7"),
         (spoilt("y", 7, "nan"), {}, "column 'y' has no value in row 7"),
         (spoilt("y", 7, "inf"), {}, "column 'y' has inf in row 7"),
-        (spoilt("t", 7, "x"), {}, "--time 't' holds numbers, but row 7 holds 'x'"),
+        (spoilt("y", 7, "1e200"), {}, r"column 'y' has 1e\+200, which is too large, in row 7"),
+        ({**NUMBERS, "w": [""] * 100}, {}, "column 'w' holds nothing. .*--covariates"),
+        ({**NUMBERS, "g": NUMBERS["t"]}, {"group": "g"}, "each row is a series of its own"),
+        (spoilt("t", 7, "x"), {}, "time column 't' holds numbers, but row 7 holds 'x'"),
         ({**NUMBERS, "w": ["rain"] * 100}, {"target": ("w",)}, "none, but 'rain' .*: 'y'. "),
         (spoilt("t", 7, ""), {}, "column 't' has no value in row 7"),
         (spoilt("t", 7, "5"), {}, "row 7 has 5 again.*duplicate"),
@@ -715,11 +718,27 @@ def test_cells_that_are_no_dates_are_named_and_no_others(tmp_path, dates, named,
             open_task(path, options=DataOptions(target=("y",), time=time))
 
 
+def test_what_a_spreadsheet_leaves_in_a_file_does_no_harm(tmp_path):
+    days = [day.replace("-", "") for day in DAYS]  # dates as whole numbers
+    rows = [f"{i},{day},{y}," for i, (day, y) in enumerate(zip(days, NUMBERS["y"], strict=True))]
+    (tmp_path / "a.csv").write_text("\ufeff,day , y,\r\n" + "\r\n".join(rows) + "\r\n\r\n,,,\r\n")
+    task = open_task(tmp_path / "a.csv")
+    assert task.summary()["rows"] == 100
+    assert task.summary()["columns"] == {"targets": ("y",), "time": "day"}
+    assert task.learnt.season_from == "the time step of a day"
+
+
 def test_the_target_is_asked_for_only_where_there_is_a_choice(tmp_path):
     path = write(tmp_path / "a.csv", **NUMBERS)
     with pytest.raises(DataError, match=r"with --target\. Numeric columns: 't', 'y'"):
         open_task(path)
     assert open_task(path, options=DataOptions(time="t")).summary()["columns"]["targets"] == ("y",)
+    path = write(tmp_path / "a.csv", y=["1", "2", "three", "4"] * 25)
+    with pytest.raises(DataError, match="target 'y' must hold numbers, .*; row 3 .* 'three'"):
+        open_task(path)
+    path = write(tmp_path / "a.csv", y=["$1.50"] * 100)
+    with pytest.raises(DataError, match=r"no column holds any: 'y' holds '\$1.50' and the like"):
+        open_task(path)
 
 
 def test_covariates_may_be_chosen_with_commas_or_none_at_all(tmp_path):
@@ -790,6 +809,10 @@ def test_a_broken_archive_names_the_line(tmp_path, lines, header, message):
         ("a.csv", b"t,y\n1,\xff\n", None, "not UTF-8: byte 6 .* line 2"),
         ("a.csv", b"t,y\n1,2\n3,4,5\n", None, "line 3 has 3 fields, the header has 2"),
         ("a.csv", b"t;y\n1;2\n", None, "separated by ';'"),
+        ("a.csv", b"t;y\n1;2,5\n", None, "separated by ';'"),
+        ("a.csv", b"2024-01-01,2.5\n2024-01-02,3\n", None, "line 1; it holds 2024-01-01, 2.5"),
+        ("a.csv", b't,y\n1,2\n2,"3\n3,4\n', None, "a quotation mark on line 3 stands within"),
+        ("a.csv", b"t,y,\n1,2,\n3,4,5\n", None, "column 3 has no name in the header"),
         ("a.csv", b"t,y,y\n1,2,3\n", None, "columns 2 and 3 of the header are both called 'y'"),
         ("a.parquet", b"not parquet at all", None, "not a readable Parquet file"),
         ("a.xlsx", b"PK", None, "got .xlsx. To read any file as a text, add --task text"),

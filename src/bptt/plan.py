@@ -79,9 +79,9 @@ def plan(
     >>> shown.backend
     'cpu'
     >>> print("\\n".join(shown.forward["loop"]))
-    t2 = matmul(s0, Ws)        (5,)
-    t3 = add(t2, t1)           (5,)
-    t4 = tanh(t3)              (5,)
+    t3 = matmul(s0, Ws)        (5,)
+    t4 = add(t3, t2)           (5,)
+    t5 = tanh(t4)              (5,)
     """
     given = (cell, inputs, state, lengths, reset, reset_state, reverse, method, backend)
     entry, tensors = find_plan(*given)

@@ -1,6 +1,7 @@
 """A step made ready for kernels: its two directions, each in columns, loops as stages."""
 
 import functools
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
@@ -12,6 +13,7 @@ from bptt.compiler.graph import LEAVES
 from bptt.compiler.lower import Step, lower
 from bptt.compiler.once import Once
 from bptt.compiler.parallel import Parallel, parallel
+from bptt.compiler.record import Ref
 from bptt.compiler.split import Columns
 from bptt.compiler.stages import Loop
 from bptt.compiler.trace import Trace
@@ -66,19 +68,20 @@ class Compiled:
     def __init__(self, trace: Trace, batch: int, dtype: torch.dtype) -> None:
         self.dtype = dtype
         self.step: Step = lower(trace, batch)
-        self.draws, self.untracked = trace.draws, trace.untracked
+        self.draws, self._history = trace.draws, (trace.untracked, trace.detached)
         verify.check_graph(self.step.graph)
         verify.check_numbers(self.step, trace, dtype)
         step = self.step
         roots = [n for n in (*step.d_inputs, *step.d_before, *step.d_fixed) if n is not None]
         self.differentiable = bool(roots)
         self.kept = tuple(split.to_keep(step, roots)) if roots else ()
-        self.weights = Once(
-            self.step.once, self.step.frontier, self.untracked, self.step.constants
-        )
+        self.weights = self._once(step.frontier)
         self.inputs, self.random, self.losses, self.states = (
             self._slots(op) for op in ("input", "draw", "d_output", "state")
         )
+
+    def _once(self, wanted: Iterable[Ref]) -> Once:
+        return Once(self.step.once, wanted, *self._history, self.step.constants)
 
     def _slots(self, op: str) -> list[Slot]:
         nodes = enumerate(self.step.graph.nodes)
@@ -134,7 +137,7 @@ class Compiled:
         after = parallel(graph, given, columns.after, self.dtype, absent)
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
-        kept = Once(self.step.once, needed, self.untracked, self.step.constants)
+        kept = self._once(needed)
         taken = (*before.given, *names.step.values(), *after.given)
         states = {slot.node for slot in self.states}
         return Direction(

@@ -59,6 +59,7 @@ class Graph:
     def __init__(self) -> None:
         self.nodes: list[Node] = []
         self._numbers: dict[Node, int] = {}
+        self._waiting: set[int] = set()  # what depends on the step before
         self.lines: dict[int, str] = {}
 
     def __getitem__(self, number: int) -> Node:
@@ -78,8 +79,10 @@ class Graph:
         """The number of a node, new or known."""
         node = Node(op, tuple(operands), tuple(shape), attributes, mask)
         if node not in self._numbers:
-            self._numbers[node] = len(self.nodes)
+            number = self._numbers[node] = len(self.nodes)
             self.nodes.append(node)
+            if op in ("state", "d_state") or self._waiting.intersection(operands):
+                self._waiting.add(number)
         return self._numbers[node]
 
     def number(self, value: float) -> int:
@@ -96,6 +99,8 @@ class Graph:
         known = self._simple(op, operands)
         if known is not None:
             return known
+        if op == "add":
+            operands = self._regrouped(*operands)
         shape = torch.broadcast_shapes(*(self.nodes[o].shape for o in operands))
         return self.add(op, operands, shape, mask=op in MASKS)
 
@@ -116,6 +121,18 @@ class Graph:
         if op == "neg" and self.nodes[operands[0]].op == "neg":
             return self.nodes[operands[0]].operands[0]
         return None
+
+    def _regrouped(self, a: int, b: int) -> tuple[int, int]:
+        """(x + s) + b as s + (x + b), where s alone waits for the step before."""
+        for waits, free in ((a, b), (b, a)):
+            node = self.nodes[waits]
+            if free in self._waiting or waits not in self._waiting or node.op != "add":
+                continue
+            for late, early in (node.operands, node.operands[::-1]):
+                fixed = self.nodes[early].op == self.nodes[free].op == "fixed"
+                if early not in self._waiting and not fixed:
+                    return late, self.call("add", early, free)
+        return a, b
 
     def _kept(self, node: int | None, operands: tuple[int, ...]) -> int | None:
         """`node`, if the operation leaves its shape as it is."""

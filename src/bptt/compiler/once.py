@@ -18,6 +18,7 @@ class Once:
         operations: in order.
         wanted: the results that are needed.
         untracked: results that the step computed under no_grad.
+        detached: by an operation's first result, the operands that it took without their history.
         constants: tensors written in the step's code.
     """
 
@@ -26,6 +27,7 @@ class Once:
         operations: Sequence[Operation],
         wanted: Iterable[Ref],
         untracked: frozenset[Ref],
+        detached: dict[Ref, frozenset[Ref]],
         constants: Fixed,
     ) -> None:
         needed, kept = set(wanted), []
@@ -34,7 +36,7 @@ class Once:
                 kept.append(operation)
                 needed |= set(refs((operation.args, operation.kwargs)))
         self.operations = kept[::-1]
-        self._untracked, self._constants = untracked, constants
+        self._untracked, self._detached, self._constants = untracked, detached, constants
         self._names: tuple[Ref, ...] = ()
 
     def run(self, own: Sequence[Tensor]) -> Fixed:
@@ -52,6 +54,9 @@ class Once:
 
     def _results(self, operation: Operation, fixed: Fixed) -> Fixed:
         func, args, kwargs, results = operation
+        cut = self._detached.get(next(name for name in results if name))
+        if cut is not None:
+            fixed = {**fixed, **{name: fixed[name].detach() for name in cut}}
         found = func(*_looked_up(args, fixed), **dict(_looked_up(kwargs, fixed)))
         many = found if isinstance(found, (tuple, list)) else (found,)
         return {

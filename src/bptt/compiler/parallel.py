@@ -113,6 +113,7 @@ class _Writer:
             "product": _product,
             "heads": _heads,
             "outer": _outer,
+            "total": _total,
             "outer_heads": _outer_heads,
         }
 
@@ -184,7 +185,7 @@ class _Writer:
         if node.op == "outer":
             return f"outer{'_heads' if node.attributes else ''}({names[0]}, {names[1]})"
         if node.op == "total":
-            return f"{names[0]}.sum(0)"
+            return f"total({names[0]})"
         if node.op == "steps":
             return f"{names[0]}.unflatten(0, (steps, -1)).sum(0)"
         func, args, kwargs = node.attributes
@@ -253,7 +254,44 @@ def _heads(a: Tensor, weight: Tensor) -> Tensor:
 
 def _outer(a: Tensor, b: Tensor) -> Tensor:
     """t(a) b, summed over rows."""
-    return torch.mm(a.reshape(-1, a.shape[-1]).t(), b.reshape(-1, b.shape[-1]))
+    return _by_blocks(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]))
+
+
+def _total(a: Tensor) -> Tensor:
+    """The sum over rows; as a product it takes a third of `a.sum(0)`'s time."""
+    flat = a.reshape(len(a), -1)
+    return _by_blocks(flat.new_ones(1, 1).expand(len(a), 1), flat).reshape(a.shape[1:])
+
+
+# Numbers that partial sums may take: beyond, they cost more time than they are worth.
+_MOST = 1 << 20
+
+
+def _by_blocks(a: Tensor, b: Tensor) -> Tensor:
+    """t(a) b, a (rows, K), b (rows, N), as a sum of sums over blocks of rows.
+
+    One long sum in float32 would be less exact than the loop's, whose partial sums are the steps:
+    the error of n terms added up one after another grows with the root of n, and of root n sums of
+    root n terms with that of root n.
+    """
+    rows = len(a)
+    if a.dtype != torch.float32 or rows < 32:
+        return torch.mm(a.t(), b)
+    size = max(16, 1 << (rows.bit_length() // 2))
+    while rows // size * a.shape[1] * b.shape[1] > _MOST and size < 512:
+        size *= 2
+    count = rows // size
+    if count < 2:
+        return torch.mm(a.t(), b)
+    whole = count * size
+    if count * a.shape[1] * b.shape[1] <= _MOST:
+        left, right = a[:whole].unflatten(0, (count, size)), b[:whole].unflatten(0, (count, size))
+        total = torch.bmm(left.transpose(1, 2), right).sum(0)
+    else:
+        total = torch.mm(a[:size].t(), b[:size])
+        for start in range(size, whole, size):
+            total.addmm_(a[start : start + size].t(), b[start : start + size])
+    return total if whole == rows else total.addmm_(a[whole:].t(), b[whole:])
 
 
 def _outer_heads(a: Tensor, b: Tensor) -> Tensor:

@@ -48,6 +48,7 @@ class Trace(NamedTuple):
         frontier: names of what is made of weights alone and taken by what is made of rows: d_fixed
             are its gradients, from which torch finds those of the weights.
         untracked: results that were computed under no_grad.
+        detached: by an operation's first result, the operands that came without their history.
         draws: shapes, dtypes and recipes of the random numbers, r0 and so on.
     """
 
@@ -64,6 +65,7 @@ class Trace(NamedTuple):
     d_fixed: list[Ref | None]
     frontier: list[Ref]
     untracked: frozenset[Ref]
+    detached: dict[Ref, frozenset[Ref]]
     draws: Draws
 
 
@@ -103,7 +105,7 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
         found = _differentiate(tape, outputs, after, inputs, state, targets)
     return Trace(
         tape.operations, forward, tape.tensors, tape.lines, *names, *found,
-        list(frontier), frozenset(tape.untracked), draws,
+        list(frontier), frozenset(tape.untracked), tape.detached, draws,
     )  # fmt: skip
 
 
@@ -218,6 +220,7 @@ class _Tape(TorchDispatchMode):
         self.lines: dict[Ref, str] = {}
         self.frontier: dict[Ref, Tensor] = {}
         self.untracked: set[Ref] = set()
+        self.detached: dict[Ref, frozenset[Ref]] = {}
         self._made_of_rows: set[Ref] = set()
         self._names: dict[tuple, Ref] = {}
         self._alive: list[Any] = []
@@ -256,6 +259,7 @@ class _Tape(TorchDispatchMode):
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         names: list[Ref | None] = []
         rows = self._meet((args, kwargs), encoded)
+        detached = {n for n, t in _pairs((args, kwargs), encoded) if not t.requires_grad}
         for index, tensor in enumerate(outputs):
             if not isinstance(tensor, Tensor):
                 names.append(None)
@@ -267,6 +271,8 @@ class _Tape(TorchDispatchMode):
             self.lines[name] = line
             if rows:
                 self._made_of_rows.add(name)
+            elif detached and index == 0:
+                self.detached[name] = frozenset(detached)
             if not torch.is_grad_enabled():
                 self.untracked.add(name)
         self._alive.append((args, result))

@@ -64,7 +64,7 @@ def check_numbers(step: Step, trace: Trace, dtype: torch.dtype) -> None:
     with torch.no_grad():
         count = sum(name.startswith("w") for name in trace.tensors)
         fixed = [trace.tensors[Ref(f"w{i}")].detach() for i in range(count)]
-        values = Once(step.once, refs, frozenset(), step.constants).run(fixed)
+        values = Once(step.once, refs, frozenset(), {}, step.constants).run(fixed)
         run = parallel(graph, given, [node for node, _ in roots], dtype)
         leaves = [_of_trace(graph, number, trace, dtype) for number in run.given]
         found = run.run(leaves, values, 1, len(next(iter(_rows(trace)))))
