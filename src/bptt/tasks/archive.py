@@ -12,7 +12,8 @@ from pathlib import Path
 import polars as pl
 
 from bptt.errors import DataError
-from bptt.tasks.table import ROW, Table, nearest, read_utf8
+from bptt.tasks.files import nearest, read_utf8
+from bptt.tasks.table import ROW, Table
 
 SEQUENCE, LABEL = "sequence", "label"
 KNOWN = (

@@ -46,10 +46,10 @@ def _no_time(table: Table, column: pl.Series) -> str:
     dates, figures = are_dates(text), _numbers(text).is_not_null()
     fit, what = (dates, "dates") if dates.sum() > figures.sum() else (figures, "numbers")
     if column.dtype == pl.String and _mostly(fit, text):
-        return f"{table.source}: --time {_all_but(table, text, fit, what)} Mend the cell."
+        return f"{table.source}: the time column {_all_but(table, text, fit, what)} Mend the cell."
     return (
-        f"{table.source}: --time {column.name} must hold numbers, or dates such as 2024-01-31 or "
-        f"2024-01-31 12:00; {_held(table, text, column.is_not_null())}."
+        f"{table.source}: the time column {column.name!r} must hold numbers, or dates such as "
+        f"2024-01-31 or 2024-01-31 12:00; {_held(table, text, column.is_not_null())}."
     )
 
 
@@ -76,6 +76,16 @@ def named(table: Table, names: Sequence[str], option: str) -> list[str]:
         for part in ([name] if name in table.columns else name.split(","))
     ]
     return [table.need(name, option) for name in apart]
+
+
+def check_apart(parts: dict[str, str | None]) -> None:
+    """Raise DataError where one column is to play two parts, given by the options' names."""
+    played: dict[str, str] = {}
+    for option, name in parts.items():
+        if name is not None and name in played:
+            raise DataError(f"{name!r} cannot be --{played[name]} and --{option} at once.")
+        if name is not None:
+            played[name] = option
 
 
 def inputs_of(table: Table, names: Sequence[str]) -> tuple[list[str], list[str]]:
@@ -137,7 +147,16 @@ def _numbers(column: pl.Series) -> pl.Series:
 
 def has_numbers(column: pl.Series) -> bool:
     """Whether a column holds some numbers, be it as text."""
-    return column.dtype == pl.String and _numbers(column).is_not_null().any()
+    return is_number(column.dtype) or (
+        column.dtype == pl.String and _numbers(column).is_not_null().any()
+    )
+
+
+def mostly_numbers(column: pl.Series) -> bool:
+    """Whether a column holds numbers, but for a few cells."""
+    return is_number(column.dtype) or (
+        column.dtype == pl.String and _mostly(_numbers(column).is_not_null(), column)
+    )
 
 
 def to_numbers(table: Table, names: Sequence[str], what: str) -> Table:

@@ -4,7 +4,12 @@ import polars as pl
 
 # Nothing but ISO 8601: in 01/02/2024 nobody can tell the month from the day.
 ISO = r"^\d{4}-\d{2}(-\d{2}([T ]\d{2}:\d{2}(:\d{2}(\.\d+)?)?(Z|[+-]\d{2}:\d{2})?)?)?$"
-OTHER = r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([T ,]|$)"
+MONTH = "(jan|feb|mar|apr|may|jun|jul|aug|sep|oct|nov|dec)[a-z]*"
+OTHER = (
+    r"^\d{1,4}[./-]\d{1,2}[./-]\d{1,4}([T ,]|$)"
+    rf"|^(?i)(\d{{1,2}}[. -]+)?{MONTH}[. -]+(\d{{1,2}},?[ -]+)?\d{{4}}([ ,]|$)"
+)
+BASIC = 19_000_101, 21_001_231  # dates as whole numbers, such as 20240131
 FORMS = ("%Y-%m-%d %H:%M:%S%.f", "%Y-%m-%d %H:%M", "%Y-%m-%d")
 ZONED = ("%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M%:z")
 
@@ -12,9 +17,14 @@ ZONED = ("%Y-%m-%d %H:%M:%S%.f%:z", "%Y-%m-%d %H:%M%:z")
 def as_dates(column: pl.Series) -> pl.Series:
     """Text that holds nothing but dates as dates, or as datetimes; any other column as it is.
 
+    So are whole numbers such as 20240131, where all are dates from 1900 to 2100.
+
     >>> as_dates(pl.Series(["2024-01", "2024-02"])).to_list()
     [datetime.date(2024, 1, 1), datetime.date(2024, 2, 1)]
     """
+    if column.dtype == pl.Int64 and len(column) > 1 and column.is_between(*BASIC).all():
+        basic = column.cast(pl.String).str.to_date("%Y%m%d", strict=False)
+        return column if basic.null_count() > column.null_count() else basic
     text = column.drop_nulls()
     if column.dtype != pl.String or text.is_empty() or not text.str.contains(ISO).all():
         return column

@@ -13,7 +13,7 @@ from torch import Tensor
 from bptt.errors import DataError
 from bptt.tasks.archive import LABEL, SEQUENCE, pair_of, read_archive
 from bptt.tasks.baselines import majority
-from bptt.tasks.columns import find_time, inputs_of, named
+from bptt.tasks.columns import check_apart, find_time, inputs_of, named
 from bptt.tasks.encoding import Codes, Scale, encode, numbers
 from bptt.tasks.options import DataOptions, Missing
 from bptt.tasks.sequences import SequenceColumns, Sequences, classes_of
@@ -75,12 +75,14 @@ def choose_columns(table: Table, options: DataOptions) -> SequenceColumns:
         if getattr(options, name) is None:
             have = ", ".join(map(repr, table.columns[:20]))
             raise DataError(
-                f"{table.source}: name the column that {what} with --{name}. It has {have}."
+                f"{table.source}: name the column that {what} with --{name}; a row is one step of "
+                f"one sequence. It has {have}."
             )
     group = table.need(str(options.group), "--group")
     label = table.need(str(options.label), "--label")
     split = table.need(options.split, "--split") if options.split else None
     time = find_time(table, options.time)
+    check_apart({"group": group, "label": label, "split": split, "time": time})
     others = [name for name in table.columns if name not in (group, label, split, time)]
     if options.covariates is not None:
         others = named(table, options.covariates, "--covariates")

@@ -28,6 +28,11 @@ def choose_window(options: DataOptions, panel: Panel, ends: NDArray[np.int64], s
     fitting = (int(rows.min()) - horizon) // 2
     window = options.window or max(LEAST_WINDOW, min(USUAL_WINDOW, fitting))
     need = max(window + horizon, LEAST_ROWS)
+    if len(panel.names) == len(panel.values) > 1:
+        raise DataError(
+            f"{source}: each row is a series of its own, for no two have the same group. Check "
+            f"--group: it tells series apart that have many rows each."
+        )
     short = shorter_than(need, panel, rows)
     if short:
         room = int(rows.min()) - horizon

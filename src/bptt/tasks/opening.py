@@ -8,10 +8,11 @@ from typing import Any
 from bptt.errors import DataError
 from bptt.tasks.archive import pair_of
 from bptt.tasks.classify import Classify
+from bptt.tasks.files import check_file, nearest, nearest_file
 from bptt.tasks.forecast import Forecast
 from bptt.tasks.options import DataOptions
 from bptt.tasks.shipped import datasets
-from bptt.tasks.table import TABLES, check_file, nearest, nearest_file
+from bptt.tasks.table import TABLES
 from bptt.tasks.task import Task
 from bptt.tasks.text import Text
 

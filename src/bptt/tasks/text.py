@@ -10,19 +10,19 @@ from numpy.typing import NDArray
 from torch import Tensor
 from torch.nn import functional
 
-from bptt.errors import ArgumentError, DataError
+from bptt.errors import DataError
 from bptt.tasks.baselines import CharacterCounts
 from bptt.tasks.chance import in_blocks, sign_flip_test
 from bptt.tasks.encoding import Floats
+from bptt.tasks.files import read_utf8
 from bptt.tasks.options import DataOptions
 from bptt.tasks.scores import text_metrics
-from bptt.tasks.table import read_utf8
 from bptt.tasks.task import PARTS, Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
-from bptt.tasks.vocabulary import UNKNOWN, TextLearnt, Vocabulary
+from bptt.tasks.vocabulary import TextLearnt, Vocabulary
+from bptt.tasks.writing import NO_TARGET, check_writing, write
 
 SHARES = (0.80, 0.90)  # of the characters: the end of training, the end of validation
 USUAL_WINDOW, LEAST_CHARACTERS = 64, 100
-NO_TARGET = -1
 BLOCK = 64  # neighbouring characters are no independent trials; such blocks nearly are
 SAMPLES, PROMPT, WRITTEN = 3, 40, 240  # what the report shows: samples, and characters in each
 
@@ -165,7 +165,8 @@ class Text(Task[TextLearnt, TextData]):
         for seed, start in enumerate(np.linspace(0, len(codes), SAMPLES, endpoint=False)):
             text = vocabulary.decode(codes[int(start) :][: 2 * PROMPT])
             prompt = (text[text.find(" ") + 1 :] or text)[:PROMPT]  # from the start of a word
-            written = self._write(forward, vocabulary.encode(prompt), WRITTEN, 0.8, seed)
+            codes_before = vocabulary.encode(prompt)
+            written = write(forward, vocabulary, codes_before, WRITTEN, 0.8, seed)
             samples.append({"prompt": prompt, "text": written})
         return samples
 
@@ -196,27 +197,9 @@ class Text(Task[TextLearnt, TextData]):
         Warns:
             DataWarning: the prompt has characters that training never saw.
         """
-        _check_generation(prompt, length, temperature)
+        check_writing(prompt, length, temperature)
         codes = self.learnt.vocabulary.encode_new(prompt, "The prompt")
-        return self._write(forward, codes, length, temperature, seed)
-
-    def _write(
-        self,
-        forward: Forward,
-        codes: NDArray[np.int64],
-        length: int,
-        temperature: float,
-        seed: int,
-    ) -> str:
-        generator = torch.Generator().manual_seed(seed)
-        state, written = None, []
-        for _ in range(length):
-            with torch.no_grad():
-                outputs, state = forward(_one_row(codes), state)
-            code = _draw(outputs[-1, 0].detach().cpu().double(), temperature, generator)
-            written.append(self.learnt.vocabulary.characters[code - 1])
-            codes = np.array([code])
-        return "".join(written)
+        return write(forward, self.learnt.vocabulary, codes, length, temperature, seed)
 
     def summary(self) -> dict[str, Any]:
         """What the text is and how it was cut."""
@@ -234,30 +217,3 @@ class Text(Task[TextLearnt, TextData]):
     def restore(cls, description: dict[str, Any]) -> Self:
         """The task of a trained model, without data."""
         return cls(TextLearnt.restore(description))
-
-
-def _check_generation(prompt: str, length: int, temperature: float) -> None:
-    if not prompt:
-        raise ArgumentError(
-            "prompt must hold at least one character for the network to go on from."
-        )
-    if length < 0 or temperature < 0:
-        raise ArgumentError(
-            f"length and temperature must not be negative; got {length} and {temperature}."
-        )
-
-
-def _one_row(codes: NDArray[np.int64]) -> Batch:
-    inputs = torch.from_numpy(codes)[:, None]
-    return Batch(
-        torch.zeros(len(codes), 1, 0), inputs[..., None], torch.full_like(inputs, NO_TARGET)
-    )
-
-
-def _draw(scores: Tensor, temperature: float, generator: torch.Generator) -> int:
-    """A code drawn from (V,) scores; never that of unknown characters, which cannot be written."""
-    scores = scores.clone()
-    scores[UNKNOWN] = -torch.inf
-    if temperature == 0:
-        return int(scores.argmax())
-    return int((scores / temperature).softmax(0).multinomial(1, generator=generator))
