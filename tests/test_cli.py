@@ -153,7 +153,7 @@ def test_a_run_that_is_a_file_is_told_from_a_folder(command, tmp_path):
     assert "expected runs to be a folder; it is a file. Choose another with --out" in err
     code, _, err = command("train", "--resume", "runs")
     assert code == 2
-    assert "there is no folder runs" in err
+    assert "expected the folder of a run; runs is a file" in err
 
 
 FRAIL = """

@@ -14,6 +14,7 @@ USER_MISTAKES = tuple(
     kind for kind in vars(errors).values() if isinstance(kind, type) and issubclass(kind, Exception)
 )
 FAILED, MISTAKEN, INTERRUPTED = 1, 2, 130
+SMALLER = "Take a smaller --hidden, --batch-size, --window or --layers"
 SHOW_CURSOR = "\x1b[?25h"  # what a spinner or a bar on the screen had hidden
 
 
@@ -35,6 +36,11 @@ def _run(tokens: Sequence[str] | None) -> int:
         return app(tokens, result_action="return_int_as_exit_code_else_zero")
     except USER_MISTAKES as error:
         _complain(str(error))
+        return MISTAKEN
+    except (MemoryError, RuntimeError) as error:
+        if not _lacks_memory(error):
+            raise
+        _complain(f"the memory of this machine is too small for it. {SMALLER}. ({error})")
         return MISTAKEN
     except ModuleNotFoundError as error:
         if not _is_extra(error):
@@ -65,6 +71,12 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
             os._exit(INTERRUPTED)
         frame = frame.f_back
     raise KeyboardInterrupt
+
+
+def _lacks_memory(error: BaseException) -> bool:
+    """Whether Python, or torch on a CPU or a GPU, could get no more memory."""
+    by_name = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
+    return by_name or "can't allocate memory" in str(error)
 
 
 def _say_stopped() -> None:

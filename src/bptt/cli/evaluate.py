@@ -2,6 +2,8 @@
 
 from pathlib import Path
 
+from bptt.errors import ArgumentError
+
 
 def evaluate(run: Path, data: str, /, *, batch_size: int = 256) -> None:
     """Measure a trained network on new data, beside naive rules.
@@ -22,6 +24,8 @@ def evaluate(run: Path, data: str, /, *, batch_size: int = 256) -> None:
     from bptt.cli.trained import load_trained
     from bptt.tasks.opening import find_source
 
+    if batch_size < 1:
+        raise ArgumentError(f"expected --batch-size to be 1 or more; got {batch_size}")
     trained = load_trained(run)
     path = find_source(data, None).path
     evaluation = trained.task.load(path).evaluate(trained.forward, "test", batch_size)

@@ -1,5 +1,6 @@
 """A trained network as the verbs use it."""
 
+import shlex
 import warnings
 from pathlib import Path
 from typing import NamedTuple
@@ -33,6 +34,7 @@ def load_trained(folder: Path) -> Trained:
     network, task = load_model(run)
     if not run.evaluation.exists():
         note = f"{run} has not been trained to its end; this is the best network so far"
-        warnings.warn(f"{note}. Go on with: bptt train --resume {run}", RunWarning, stacklevel=2)
+        mend = f"Go on with: bptt train --resume {shlex.quote(str(run))}"
+        warnings.warn(f"{note}. {mend}", RunWarning, stacklevel=2)
     device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
     return Trained(forward_of(network.to(device), device), task)

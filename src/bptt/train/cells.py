@@ -103,13 +103,12 @@ def short_name(cell: str) -> str:
 def _find(cell: str) -> type[nn.Module]:
     if cell in NAMED:
         return NAMED[cell]
-    file, colon, name = cell.partition(":")
-    module = file.removesuffix(".py").replace("/", ".")
+    module, colon, name = cell.partition(":")
     if not (module and colon and name):
         known = ", ".join(sorted(NAMED))
         raise CellError(
             f"there is no cell {cell!r}.{nearest(cell, NAMED)} Expected {known}, or your own as "
-            "module:Class"
+            "module:Class or file.py:Class"
         )
     found = _import(cell, module)
     kind = getattr(found, name, None)
@@ -124,8 +123,16 @@ def _find(cell: str) -> type[nn.Module]:
 
 
 def _import(cell: str, module: str) -> ModuleType:
-    if "" not in sys.path:
-        sys.path.insert(0, "")
+    """A user's module, by its name or by its file's."""
+    if module.endswith(".py"):
+        path = Path(module)
+        if not path.is_file():
+            raise CellError(f"there is no file {module} for the cell {cell}")
+        folder, module = str(path.parent), path.stem
+    else:
+        folder = ""
+    if folder not in sys.path:
+        sys.path.insert(0, folder)
     try:
         return importlib.import_module(module)
     except ModuleNotFoundError as error:
@@ -143,6 +150,8 @@ def _construct(cell: str, kind: type[nn.Module], input_size: int, hidden: int) -
     try:
         return kind(input_size, hidden)
     except Exception as error:
+        if cell in NAMED:
+            raise
         call = f"{kind.__name__}({input_size}, {hidden})"
         what = f"{call} failed, which is Class(input_size, hidden_size),"
         raise CellError(_failure(cell, what, error)) from error
@@ -150,15 +159,12 @@ def _construct(cell: str, kind: type[nn.Module], input_size: int, hidden: int) -
 
 def _failure(cell: str, what: str, error: Exception) -> str:
     """What went wrong in the user's code, and in which line of it."""
+    told, place = str(error), ""
+    frames = traceback.extract_tb(error.__traceback__)
+    own = [f for f in frames if not any(map(Path(f.filename).is_relative_to, LIBRARIES))]
     if isinstance(error, SyntaxError):
-        file, line, told = error.filename, error.lineno, error.msg
-        code = (error.text or "").strip()
-    else:
-        frames = traceback.extract_tb(error.__traceback__)
-        own = [f for f in frames if not any(map(Path(f.filename).is_relative_to, LIBRARIES))]
-        last = (own or frames)[-1]
-        file, line, told, code = last.filename, last.lineno, str(error), last.line
-    return (
-        f"the cell {cell} could not be used: {what} with {type(error).__name__}: {told}\n"
-        f"  {file}, line {line}:  {code}"
-    )
+        told, code = error.msg, (error.text or "").strip()
+        place = f"\n  {error.filename}, line {error.lineno}:  {code}"
+    elif own:
+        place = f"\n  {own[-1].filename}, line {own[-1].lineno}:  {own[-1].line}"
+    return f"the cell {cell} could not be used: {what} with {type(error).__name__}: {told}{place}"

@@ -18,7 +18,7 @@ class NetworkOptions:
 
     Attributes:
         cell: elman, gru, lstm or another of bptt.cells, such as leaky or layer-norm-lstm; or your
-            own as module:Class, made by Class(input_size, hidden_size).
+            own as module:Class or file.py:Class, made by Class(input_size, hidden_size).
         hidden: units in each layer's state.
         layers: layers, one above the other.
         dropout: share of a layer's outputs that are zeroed on the way to the next layer.

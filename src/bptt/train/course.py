@@ -113,8 +113,9 @@ class Course(lightning.Callback):
         loss = processes.first_says(self._validate() if processes.is_first() else math.nan)
         if not math.isfinite(loss):
             raise Breakdown(
-                f"training broke down in epoch {epoch + 1}: the validation loss is {loss}, though "
-                f"the loss in training was a number. {GENTLER}"
+                f"training broke down in epoch {epoch + 1}: the loss in training was a number, and "
+                f"on the validation part, which the weights were not fitted to, it is {loss}. "
+                f"{GENTLER}"
             )
         if state.best.note(loss, epoch, self._module.network):
             self._write_weights()

@@ -1,5 +1,6 @@
 """Reading a run's files, and what is said of one that is missing, damaged or of another version."""
 
+import shlex
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -86,7 +87,7 @@ def taken_apart(path: Path) -> Iterator[None]:
 
 def _mend(path: Path) -> str:
     if path.name in MENDS:
-        return MENDS[path.name].format(run=path.parent)
+        return MENDS[path.name].format(run=shlex.quote(str(path.parent)))
     weights = path.parent.parent / "model.safetensors"
     still = f"; what it has learnt is in {weights}" if weights.exists() else ""
     return f"The run cannot go on without it{still}. Train again to a new folder to go further"

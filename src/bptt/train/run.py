@@ -1,6 +1,7 @@
 """A run's folder: what lies in it, how it is made, and how it is told from any other folder."""
 
 import json
+import shlex
 import tomllib
 from contextlib import suppress
 from itertools import count
@@ -56,7 +57,8 @@ class Run:
                 missing, damaged, or of another format.
         """
         if not folder.is_dir():
-            raise RunError(f"expected the folder of a run; there is no folder {folder}")
+            what = f"{folder} is a file" if folder.is_file() else f"there is no folder {folder}"
+            raise RunError(f"expected the folder of a run; {what}")
         run = cls(folder)
         if not any(path.exists() for path in (run.config, run.model, run.metrics, run.checkpoint)):
             raise RunError(
@@ -88,7 +90,7 @@ class Run:
     def hold(self) -> None:
         """Keep other processes from training this run. Raises `RunError` if one does already."""
         if self._held is None:
-            with explained(self.lock):
+            with explained(self.folder):
                 self.lock.parent.mkdir(parents=True, exist_ok=True)
                 self._held = Lock(self.lock)
 
@@ -161,7 +163,7 @@ def _is_empty(folder: Path) -> bool:
 def _in_the_way(out: Path) -> RunError:
     return RunError(
         f"there is a run in {out} already. Choose another folder with --out, replace that run "
-        f"with --overwrite, or go on with it: bptt train --resume {out}"
+        f"with --overwrite, or go on with it: bptt train --resume {shlex.quote(str(out))}"
     )
 
 
