@@ -2,7 +2,7 @@
 
 import llvmlite.binding as llvm
 
-from bptt.backends.cpu.simd.machine import Machine
+from bptt.backends.cpu.simd.machines import Machine
 from bptt.backends.cpu.simd.target import target
 from bptt.backends.cpu.simd.translate import translate
 from bptt.backends.cpu.simd.vector import Shape

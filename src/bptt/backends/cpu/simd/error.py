@@ -1,7 +1,7 @@
 """The error function.
 
-For 32 bits `x + x P(x**2)` where |x| < 1 and `1 - exp(Q(|x|))` beyond, with the sign of x, off by at
-most 1.3 units in the last place. For 64 bits it is the C library's.
+For 32 bits `x + x P(x**2)` where |x| < 1 and `1 - exp(Q(|x|))` beyond, with the sign of x, off by
+at most 1.3 units in the last place. For 64 bits it is the C library's.
 """
 
 from bptt.backends.cpu.simd.coefficients import ERF, ERFC

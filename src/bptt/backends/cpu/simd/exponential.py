@@ -1,11 +1,11 @@
 """exp, expm1, tanh and sigmoid in multiply-adds.
 
 `exp(x) = 2**n exp(r)` with n the whole number nearest to `x / log 2`, r what is left (Cody & Waite,
-Software Manual for the Elementary Functions, 1980) and a polynomial for `expm1(r)`. These errors are
-in units in the last place of the result: the largest found over every 37th number of 32 bits, and
-over 18,000 of 64 bits. NaN stays NaN and infinities have their exact limits.
+Software Manual for the Elementary Functions, 1980) and a polynomial for `expm1(r)`. Errors in units
+in the last place of the result, the largest found over every 37th number of 32 bits and over 18,000
+of 64 bits; in brackets without fused multiply-adds. NaN stays NaN, limits at infinity are exact.
 
-    exp        1.0    tanh     1.7  (1.9 without fused multiply-add)
+    exp        1.0    tanh     1.8  (1.9)
     expm1      1.8    sigmoid  1.5  (1.9)
 """
 

@@ -24,7 +24,7 @@ def _symbols() -> dict[str, int]:
     """Addresses of the C library's mathematics, found where Python's own `math` finds them."""
     library = ctypes.CDLL(getattr(math, "__file__", None))
     names = [name + suffix for name in FUNCTIONS + ROUNDING for suffix in ("", "f")]
-    return {name: ctypes.cast(getattr(library, name), ctypes.c_void_p).value for name in names}
+    return {name: ctypes.cast(library[name], ctypes.c_void_p).value or 0 for name in names}
 
 
 def load(code: bytes, entries: tuple[str, ...]) -> tuple[dict[str, int], object]:

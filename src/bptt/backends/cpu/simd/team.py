@@ -2,8 +2,8 @@
 
 Torch's threads are OpenMP's, and spin for a while when they have nothing to do. A pool beside them
 would fight them for the processor; so the function goes to their own team, through `GOMP_parallel`
-of the library that torch is linked with. Where that has no such function (macOS, Windows), a pool is
-all there is.
+of the library that torch is linked with. Where that has no such function (macOS, Windows), a pool
+is all there is.
 """
 
 import ctypes
@@ -15,7 +15,7 @@ from pathlib import Path
 
 import torch
 
-from bptt.backends.cpu.simd.build import build
+from bptt.backends.cpu.simd.code import build
 
 _KIND = ctypes.CFUNCTYPE(None, ctypes.c_int64)
 _PROCESS = os.getpid()
@@ -30,7 +30,7 @@ Parallel = Callable[[Callable, int, int], None]
 
 
 def run(address: int, block: int, shares: int) -> None:
-    """Calls the function at an address `shares` times with the same block, as many at once as can be.
+    """Calls the function at an address `shares` times with one block, as many at once as can be.
 
     Args:
         address: of a function `void f(int64_t *block)`, which knows by `claim` which call it is.

@@ -5,10 +5,11 @@ a product with a sum by itself (`fma` does), so that the same formula gives the 
 it stands.
 """
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from llvmlite import ir
 
+Value = Any  # of LLVM's language: llvmlite says nothing of its types
 LANE = ir.IntType(32)  # the type of a lane's number
 
 
@@ -60,10 +61,10 @@ class Shape(NamedTuple):
 class Lanes:
     """A vector in the function that is being written."""
 
-    def __init__(self, shape: Shape, builder: ir.IRBuilder, value: ir.Value) -> None:
+    def __init__(self, shape: Shape, builder: ir.IRBuilder, value: Value) -> None:
         self.shape, self.builder, self.value = shape, builder, value
 
-    def _same(self, value: ir.Value):
+    def _same(self, value: Value):
         return type(self)(self.shape, self.builder, value)
 
 
@@ -92,7 +93,7 @@ class Mask(Lanes):
 class Whole(Lanes):
     """Integers as wide as the numbers."""
 
-    def _other(self, other: "Whole | int") -> ir.Value:
+    def _other(self, other: "Whole | int") -> Value:
         if isinstance(other, Whole):
             return other.value
         one = ir.Constant(self.shape.whole.element, other)
@@ -236,7 +237,7 @@ def numbers(near: Lanes, number: Numbers | float) -> Numbers:
     return Numbers(near.shape, near.builder, constant)
 
 
-def call(builder: ir.IRBuilder, name: str, kind: ir.FunctionType, given: list) -> ir.Value:
+def call(builder: ir.IRBuilder, name: str, kind: ir.FunctionType, given: list) -> Value:
     """Calls a function by its name, which is declared at its first use in a module."""
     function = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
     return builder.call(function, given)

@@ -4,7 +4,8 @@
     element(address, i)            the number at place i
     put(address, i, x)             stores the number x there
     load(address, i)               a vector of the numbers from place i on; store(address, i, v)
-    load_part(address, i, n)       its first n lanes, zeros in the others; store_part(address, i, v, n)
+    load_part(address, i, n)       its first n lanes, zeros in the others; n is 1 to LANES
+    store_part(address, i, v, n)   stores its first n lanes
     turn(target, jump, address, step)  a square of LANES rows `step` numbers apart, stored with its
                                    columns as rows `jump` numbers apart
     fetch(address, i)              asks for place i to be brought near; nothing happens if none is
@@ -25,11 +26,21 @@ from collections.abc import Callable
 from llvmlite import ir
 
 from bptt.backends.cpu.simd.operations import OPERATIONS
-from bptt.backends.cpu.simd.vector import LANE, Lanes, Mask, Numbers, Shape, call, fma, numbers
+from bptt.backends.cpu.simd.vector import (
+    LANE,
+    Lanes,
+    Mask,
+    Numbers,
+    Shape,
+    Value,
+    call,
+    fma,
+    numbers,
+)
 
 INTEGER, TRUTH = ir.IntType(64), ir.IntType(1)
 
-Word = Callable[..., ir.Value | None]  # (words, *values) -> value
+Word = Callable[..., Value | None]  # (words, *values) -> value
 
 
 class Words:
@@ -43,7 +54,7 @@ class Words:
     def __init__(self, shape: Shape, builder: ir.IRBuilder) -> None:
         self.shape, self.builder = shape, builder
 
-    def __call__(self, name: str, given: list[ir.Value]) -> ir.Value | None:
+    def __call__(self, name: str, given: list[Value]) -> Value | None:
         """Emits a word.
 
         Raises:
@@ -53,67 +64,67 @@ class Words:
             return OPERATIONS[name](*(self._lanes(value) for value in given)).value
         return getattr(self, name)(*given)
 
-    def _lanes(self, value: ir.Value) -> Lanes:
+    def _lanes(self, value: Value) -> Lanes:
         if value.type == self.shape.mask:
             return Mask(self.shape, self.builder, value)
         if value.type == self.shape.vector:
             return Numbers(self.shape, self.builder, value)
         raise TypeError(f"expected a vector, got {value.type}; a number becomes one by splat")
 
-    def _place(self, address: ir.Value, i: ir.Value, kind: ir.Type) -> ir.Value:
+    def _place(self, address: Value, i: Value, kind: ir.Type) -> Value:
         """A pointer to place i, where something of `kind` lies."""
         unit = INTEGER if kind == INTEGER else self.shape.element
         first = self.builder.inttoptr(address, unit.as_pointer())
         return self.builder.bitcast(self.builder.gep(first, [i]), kind.as_pointer())
 
-    def integer(self, address: ir.Value, i: ir.Value) -> ir.Value:
+    def integer(self, address: Value, i: Value) -> Value:
         return self.builder.load(self._place(address, i, INTEGER), align=8)
 
-    def claim(self, address: ir.Value, i: ir.Value) -> ir.Value:
+    def claim(self, address: Value, i: Value) -> Value:
         place = self._place(address, i, INTEGER)
         return self.builder.atomic_rmw("add", place, INTEGER(1), "monotonic")
 
-    def call(self, address: ir.Value, block: ir.Value) -> None:
+    def call(self, address: Value, block: Value) -> None:
         kind = ir.FunctionType(ir.VoidType(), [INTEGER])
         self.builder.call(self.builder.inttoptr(address, kind.as_pointer()), [block])
 
-    def element(self, address: ir.Value, i: ir.Value) -> ir.Value:
+    def element(self, address: Value, i: Value) -> Value:
         return self.builder.load(self._place(address, i, self.shape.element), align=self.shape.size)
 
-    def put(self, address: ir.Value, i: ir.Value, x: ir.Value) -> None:
+    def put(self, address: Value, i: Value, x: Value) -> None:
         self.builder.store(x, self._place(address, i, self.shape.element), align=self.shape.size)
 
-    def load(self, address: ir.Value, i: ir.Value) -> ir.Value:
+    def load(self, address: Value, i: Value) -> Value:
         return self.builder.load(self._place(address, i, self.shape.vector), align=self.shape.size)
 
-    def store(self, address: ir.Value, i: ir.Value, v: ir.Value) -> None:
+    def store(self, address: Value, i: Value, v: Value) -> None:
         self.builder.store(v, self._place(address, i, self.shape.vector), align=self.shape.size)
 
-    def _first(self, n: ir.Value) -> ir.Value:
+    def _first(self, n: Value) -> Value:
         """Whether a lane is among the first n."""
         kind = ir.VectorType(LANE, self.shape.lanes)
         places = ir.Constant(kind, [LANE(i) for i in range(self.shape.lanes)])
         return self.builder.icmp_signed("<", places, self._everywhere(self._lane(n), kind))
 
-    def _lane(self, n: ir.Value) -> ir.Value:
+    def _lane(self, n: Value) -> Value:
         return LANE(n.constant) if isinstance(n, ir.Constant) else self.builder.trunc(n, LANE)
 
-    def _masked(self, way: str, result: ir.Type, given: list[ir.Value]) -> ir.Value:
+    def _masked(self, way: str, result: ir.Type, given: list[Value]) -> Value:
         kind = ir.FunctionType(result, [value.type for value in given])
         name = f"llvm.masked.{way}.{self.shape.kind(self.shape.vector)}.p0"
         return call(self.builder, name, kind, given)
 
-    def load_part(self, address: ir.Value, i: ir.Value, n: ir.Value) -> ir.Value:
+    def load_part(self, address: Value, i: Value, n: Value) -> Value:
         shape, place = self.shape, self._place(address, i, self.shape.vector)
         zeros = ir.Constant(shape.vector, None)
         return self._masked("load", shape.vector, [place, LANE(shape.size), self._first(n), zeros])
 
-    def store_part(self, address: ir.Value, i: ir.Value, v: ir.Value, n: ir.Value) -> None:
+    def store_part(self, address: Value, i: Value, v: Value, n: Value) -> None:
         place = self._place(address, i, self.shape.vector)
         given = [v, place, LANE(self.shape.size), self._first(n)]
         self._masked("store", ir.VoidType(), given)
 
-    def turn(self, target: ir.Value, jump: ir.Value, address: ir.Value, step: ir.Value) -> None:
+    def turn(self, target: Value, jump: Value, address: Value, step: Value) -> None:
         """Off-diagonal quarters change places, in squares half as large each time."""
         builder, lanes = self.builder, self.shape.lanes
         rows = [self.load(address, builder.mul(step, INTEGER(i))) for i in range(lanes)]
@@ -128,18 +139,18 @@ class Words:
         for i, row in enumerate(rows):
             self.store(target, builder.mul(jump, INTEGER(i)), row)
 
-    def _pick(self, a: ir.Value, b: ir.Value, places: list[int]) -> ir.Value:
+    def _pick(self, a: Value, b: Value, places: list[int]) -> Value:
         """Lanes of two vectors, those of the second counted on from the first."""
         kind = ir.VectorType(LANE, len(places))
         return self.builder.shuffle_vector(a, b, ir.Constant(kind, [LANE(i) for i in places]))
 
-    def fetch(self, address: ir.Value, i: ir.Value) -> None:
+    def fetch(self, address: Value, i: Value) -> None:
         place = self._place(address, i, ir.IntType(8))
         given = [place, LANE(0), LANE(2), LANE(1)]  # to read, into the second cache, data
         kind = ir.FunctionType(ir.VoidType(), [value.type for value in given])
         call(self.builder, "llvm.prefetch.p0", kind, given)
 
-    def _everywhere(self, one: ir.Value, kind: ir.VectorType) -> ir.Value:
+    def _everywhere(self, one: Value, kind: ir.VectorType) -> Value:
         if isinstance(one, ir.Constant):
             return ir.Constant(kind, [one] * kind.count)
         empty = ir.Constant(kind, ir.Undefined)
@@ -148,16 +159,17 @@ class Words:
             first, empty, ir.Constant(ir.VectorType(LANE, kind.count), None)
         )
 
-    def splat(self, x: ir.Value) -> ir.Value:
+    def splat(self, x: Value) -> Value:
         return self._everywhere(x, self.shape.vector)
 
-    def spread(self, address: ir.Value, i: ir.Value) -> ir.Value:
+    def spread(self, address: Value, i: Value) -> Value:
         return self.splat(self.element(address, i))
 
-    def fma(self, a: ir.Value, b: ir.Value, c: ir.Value) -> ir.Value:
-        return fma(*(self._lanes(value) for value in (a, b, c))).value
+    def fma(self, a: Value, b: Value, c: Value) -> Value:
+        a, b, c = (Numbers(self.shape, self.builder, value) for value in (a, b, c))
+        return fma(a, b, c).value
 
-    def total(self, v: ir.Value) -> ir.Value:
+    def total(self, v: Value) -> Value:
         """Halves are added until one lane is left."""
         lanes = self.shape.lanes
         while lanes > 1:
@@ -170,14 +182,14 @@ class Words:
             v = self.builder.fadd(low, high)
         return self.builder.extract_element(v, LANE(0))
 
-    def largest(self, v: ir.Value) -> ir.Value:
+    def largest(self, v: Value) -> Value:
         name = f"llvm.vector.reduce.fmaximum.{self.shape.kind(self.shape.vector)}"
         return call(self.builder, name, ir.FunctionType(self.shape.element, [v.type]), [v])
 
-    def number(self, mask: ir.Value) -> ir.Value:
+    def number(self, mask: Value) -> Value:
         return self.builder.uitofp(mask, self.shape.vector)
 
-    def mask(self, v: ir.Value) -> ir.Value:
+    def mask(self, v: Value) -> Value:
         lanes = Numbers(self.shape, self.builder, v)
         return lanes.differs(numbers(lanes, 0.0)).value
 

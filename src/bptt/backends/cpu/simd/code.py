@@ -9,7 +9,7 @@ from typing import NamedTuple
 import torch
 
 from bptt.backends.cpu.simd import store
-from bptt.backends.cpu.simd.machine import Machine, machine
+from bptt.backends.cpu.simd.machines import Machine, machine
 from bptt.version import __version__
 
 _lock = threading.RLock()

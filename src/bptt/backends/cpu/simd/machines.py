@@ -58,7 +58,7 @@ def machine() -> Machine:
 
 @functools.cache
 def _machine(forced: str | None) -> Machine:
-    there = _there()
+    there = available()
     if forced and forced not in there:
         raise BackendError(
             f"expected BPTT_VECTOR to be one of {', '.join(there)} on this machine, got {forced!r}"
@@ -66,7 +66,7 @@ def _machine(forced: str | None) -> Machine:
     return MACHINES[forced or there[0]]
 
 
-def _there() -> list[str]:
+def available() -> list[str]:
     """The machine's vectors, widest first."""
     found = _features()
     if platform.machine().lower() in ("arm64", "aarch64"):
