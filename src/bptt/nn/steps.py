@@ -1,7 +1,7 @@
 """One layer and direction of torch.nn's modules: their weights' layout, our cells' equations."""
 
 from collections.abc import Callable
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor, nn
 from torch.nn.functional import linear
@@ -31,6 +31,10 @@ class Step(nn.Module):
         super().__init__()
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr = weights
 
+    def initial_state(self, batch_size: int) -> Any:
+        """h_0 = 0 (B, H or P)."""
+        return self.weight_hh.new_zeros(batch_size, self.weight_hh.shape[1])
+
     def products(self, x: Tensor, h: Tensor) -> tuple[Tensor, Tensor]:
         """What x_t and what h_{t-1} give to the gates, each (B, G H)."""
         return linear(x, self.weight_ih, self.bias_ih), linear(h, self.weight_hh, self.bias_hh)
@@ -43,9 +47,6 @@ class ElmanStep(Step):
         super().__init__(weights)
         self.activation = activation
 
-    def initial_state(self, batch_size: int) -> Tensor:
-        return self.weight_hh.new_zeros(batch_size, self.weight_hh.shape[1])
-
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         p, q = self.products(x, state)
         return self.activation(p + q)
@@ -53,9 +54,6 @@ class ElmanStep(Step):
 
 class GRUStep(Step):
     """One layer and direction of torch.nn.GRU."""
-
-    def initial_state(self, batch_size: int) -> Tensor:
-        return self.weight_hh.new_zeros(batch_size, self.weight_hh.shape[1])
 
     def forward(self, x: Tensor, state: Tensor) -> Tensor:
         return gru(*self.products(x, state), state)
@@ -65,11 +63,8 @@ class LSTMStep(Step):
     """One layer and direction of torch.nn.LSTM, its state a plain pair (h, c)."""
 
     def initial_state(self, batch_size: int) -> tuple[Tensor, Tensor]:
-        gates, out = self.weight_hh.shape
-        return (
-            self.weight_hh.new_zeros(batch_size, out),
-            self.weight_hh.new_zeros(batch_size, gates // 4),
-        )
+        units = self.weight_hh.shape[0] // 4
+        return super().initial_state(batch_size), self.weight_hh.new_zeros(batch_size, units)
 
     def forward(self, x: Tensor, state: tuple[Tensor, Tensor]) -> tuple[Tensor, Tensor]:
         p, q = self.products(x, state[0])
