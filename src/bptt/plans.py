@@ -8,9 +8,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
-from bptt.compiler.trace import Untraceable, trace
+from bptt.compiler.trace import Trace, Untraceable, trace
 from bptt.engine import plain_numerics
 from bptt.errors import BackendError, BackendWarning
 from bptt.replica import Replica
@@ -101,13 +102,47 @@ def _compile(
     x = [_sample(leaf[0], grad and leaf.requires_grad) for leaf in inputs]
     s = [_sample(leaf, grad and leaf.is_floating_point()) for leaf in initial]
     traced = trace(bound, x, s, fixed, grad)
+    if batch == 1:
+        _check_alone(bound, x, s, traced)
     replica.check_unchanged()
     if replica.touched:
         raise Untraceable(
             "the step changes something in Python besides what it returns (a list, a counter), and "
             "a kernel would not. Carry it in the state"
         )
-    return Entry(Compiled(traced, max(batch, 2), dtype), bound.protocol, "")
+    return Entry(_ready(traced, batch, dtype), bound.protocol, "")
+
+
+def _ready(traced: Trace, batch: int, dtype: torch.dtype) -> Compiled:
+    """A step with its kernels, so that whatever fails does before the first call runs."""
+    try:
+        compiled = Compiled(traced, max(batch, 2), dtype)
+        if batch == 1 and compiled.has_sequences:
+            raise Untraceable("the step makes tensors for a batch of two out of weights alone")
+        for direction in compiled.directions():
+            if direction.loop.stages:
+                direction.made["cpu"] = kernel.make(direction.loop, dtype)
+    except BackendError:
+        raise
+    except Exception as error:  # of ours, whatever it is: the reference backend runs the cell
+        raise Untraceable(
+            f"bptt's compiler fails on this step ({type(error).__name__}: {error}). This is an "
+            "error of bptt's: please report the cell"
+        ) from error
+    return compiled
+
+
+def _check_alone(step: Step, x: Leaves, state: Leaves, traced: Trace) -> None:
+    """A batch of one, which is traced as two rows, does what each of the two does."""
+    if traced.draws.used:
+        return
+    with torch.no_grad():
+        outputs, after = step([leaf[:1] for leaf in x], [leaf[:1] for leaf in state])
+    names = (*traced.outputs, *traced.state)
+    for own, name in zip((*outputs, *after), names, strict=True):
+        row = traced.tensors[name].detach()[:1]
+        if row.shape != own.shape or not torch.allclose(row, own, 1e-3, 1e-5, equal_nan=True):
+            raise Untraceable("the step does something else for a batch of one than for two")
 
 
 def _dtype(initial: Leaves) -> torch.dtype:

@@ -80,6 +80,17 @@ class Compiled:
             self._slots(op) for op in ("input", "draw", "d_output", "state")
         )
 
+    @property
+    def has_sequences(self) -> bool:
+        """Whether a fixed tensor has a row for each sequence."""
+        return any(node.op == "sequence" for node in self.step.graph.nodes)
+
+    def directions(self) -> list[Direction]:
+        """What a call runs: the way forward, and the way back where gradients are wanted."""
+        if not self.differentiable:
+            return [self.plain]
+        return [self.forward, self.backward(frozenset())]
+
     def _once(self, wanted: Iterable[Ref]) -> Once:
         return Once(self.step.once, wanted, *self._history, self.step.constants)
 

@@ -13,7 +13,7 @@ from bptt.compiler.once import refs
 from bptt.compiler.program import without_writes
 from bptt.compiler.record import Operation, Ref
 from bptt.compiler.rules import HANDLERS
-from bptt.compiler.trace import Trace, Untraceable
+from bptt.compiler.trace import Trace, Untraceable, is_for_batch
 
 aten = torch.ops.aten
 
@@ -113,7 +113,10 @@ class _Dispatch(Lowering):
         name = operation.func._schema.name.removeprefix("aten::")
         operands = [self.values[ref] for ref in refs((operation.args, operation.kwargs))]
         if all(isinstance(value, Fixed) for value in operands) and not self._uniform(operation):
-            self.keep(operation)
+            if name == "expand" and self._is_for_batch(operation):
+                self.values[names[0]] = self._to_batch(operation)
+            else:
+                self.keep(operation)
             return
         if name in _RENAMES:
             results = self.values[operation.args[0]]
@@ -129,6 +132,16 @@ class _Dispatch(Lowering):
                 self.values[ref] = value
                 if isinstance(value, Row):
                     self.graph.lines.setdefault(value.node, self.line)
+
+    def _is_for_batch(self, operation: Operation) -> bool:
+        own, result = self.tensors[operation.args[0]], self.tensors[operation.results[0]]  # type: ignore[index]
+        return is_for_batch(operation.func, (own,), result, self.batch)
+
+    def _to_batch(self, operation: Operation) -> Row:
+        """A fixed tensor that is given to each row of the batch."""
+        shape = self.dims(operation.results[0])[1:]  # type: ignore[arg-type]
+        node = self._beside(Fixed(operation.args[0]), len(shape) + 1, len(shape) + 1, 1)
+        return Row(self.expanded(node, shape), 0)
 
     def _uniform(self, operation: Operation) -> bool:
         """A tensor made of one number: zeros and their like."""

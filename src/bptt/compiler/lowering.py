@@ -202,7 +202,12 @@ class Lowering:
 
     def row(self, ref: Ref) -> Row:
         value = self.values[ref]
-        assert isinstance(value, Row)
+        if not isinstance(value, Row):
+            raise Untraceable(
+                f"a tensor of shape {self.dims(ref)} without rows stands where rows of the batch "
+                "are expected",
+                self.line,
+            )
         return value
 
     def dims(self, ref: Ref) -> tuple[int, ...]:

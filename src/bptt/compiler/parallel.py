@@ -107,7 +107,7 @@ def _bias(graph: Graph, number: int) -> tuple[int, int] | None:
 class _Writer:
     def __init__(self, graph: Graph, dtype: torch.dtype, fused: set[int]) -> None:
         self.graph, self.dtype, self.fused = graph, dtype, fused
-        self.rowless = graph.rowless()
+        self.plain = _plain(graph)
         self.namespace: dict[str, Any] = {
             "torch": torch,
             "product": _product,
@@ -148,7 +148,7 @@ class _Writer:
     def rows(self, number: int) -> str:
         """A value with its rows, also where it is the same in all of them."""
         name = self.name(number)
-        if number not in self.rowless or self.graph[number].op == "number":
+        if number not in self.plain or self.graph[number].op == "number":
             return name
         return f"{name}.expand({', '.join(['rows', *map(str, self.graph[number].shape)])})"
 
@@ -174,14 +174,15 @@ class _Writer:
     def _aligned(self, number: int, rank: int) -> str:
         """An operand with axes of one behind the rows, so that features meet from the right."""
         node, name = self.graph[number], self.name(number)
-        if number in self.rowless or len(node.shape) == rank:
+        if number in self.plain or len(node.shape) == rank:
             return name
         ones = ", ".join(["1"] * (rank - len(node.shape)))
         shape = "".join(f", {size}" for size in node.shape)
         return f"{name}.reshape(-1, {ones}{shape})"
 
     def _sum_over_rows(self, node: Node) -> str:
-        names = [self.name(o) for o in node.operands]
+        known = self.graph[node.operands[0]].op in SUMS or node.op == "linear"
+        names = [self.name(o) if known else self.rows(o) for o in node.operands]
         if node.op == "outer":
             return f"outer{'_heads' if node.attributes else ''}({names[0]}, {names[1]})"
         if node.op == "total":
@@ -210,7 +211,7 @@ class _Writer:
         return f"{a}.permute({axes})"
 
     def _expand(self, node: Node, a: str) -> str:
-        if node.operands[0] in self.rowless:
+        if node.operands[0] in self.plain:
             whole = ["rows", *map(str, node.shape)]
             return f"{self.name(node.operands[0])}.expand({', '.join(whole)})"
         own = self._aligned(node.operands[0], len(node.shape))
@@ -227,6 +228,16 @@ class _Writer:
 
     def _max(self, node: Node, a: str) -> str:
         return f"{a}.amax({tuple(axis + 1 for axis in node.attributes[0])}, keepdim=True)"
+
+
+def _plain(graph: Graph) -> set[int]:
+    """What is computed number by number from fixed tensors alone: it has no axis of rows."""
+    found: set[int] = set()
+    for number, node in enumerate(graph.nodes):
+        own = node.op in ("fixed", "number") or (node.op in OPERATIONS and bool(node.operands))
+        if own and found.issuperset(node.operands):
+            found.add(number)
+    return found
 
 
 def _spelled(value: Any, names: Sequence[str]) -> str:

@@ -83,6 +83,7 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
         Untraceable: something that Python decides by looking at the data.
     """
     tape, draws = _Tape(x=inputs, s=state, w=fixed), Draws(seed=0)
+    tape.batch = state[0].shape[0]
     versions = [leaf._version for leaf in [*inputs, *state, *fixed]]
     drawn = _other_generators()
     draws.begin(0)
@@ -222,6 +223,7 @@ class _Tape(TorchDispatchMode):
         self.untracked: set[Ref] = set()
         self.detached: dict[Ref, frozenset[Ref]] = {}
         self._made_of_rows: set[Ref] = set()
+        self.batch = 0
         self._names: dict[tuple, Ref] = {}
         self._alive: list[Any] = []
         for name, leaves in arguments.items():
@@ -258,7 +260,7 @@ class _Tape(TorchDispatchMode):
         encoded = self._encode(args, func, line), self._encode(tuple(kwargs.items()), func, line)
         outputs = result if isinstance(result, (tuple, list)) else (result,)
         names: list[Ref | None] = []
-        rows = self._meet((args, kwargs), encoded)
+        rows = self._meet((args, kwargs), encoded, is_for_batch(func, args, result, self.batch))
         detached = {n for n, t in _pairs((args, kwargs), encoded) if not t.requires_grad}
         for index, tensor in enumerate(outputs):
             if not isinstance(tensor, Tensor):
@@ -278,10 +280,10 @@ class _Tape(TorchDispatchMode):
         self._alive.append((args, result))
         self.operations.append(Operation(func, *encoded, tuple(names)))
 
-    def _meet(self, given: Any, encoded: Any) -> bool:
-        """Whether an operation takes rows; if so, what it takes besides is noted."""
+    def _meet(self, given: Any, encoded: Any, made: bool) -> bool:
+        """Whether an operation takes or makes rows; if so, what it takes besides is noted."""
         pairs = list(_pairs(given, encoded))
-        rows = any(name in self._made_of_rows for name, _ in pairs)
+        rows = made or any(name in self._made_of_rows for name, _ in pairs)
         if rows:
             for name, tensor in pairs:
                 known = self.frontier.get(name)
@@ -311,6 +313,15 @@ class _Tape(TorchDispatchMode):
         self._names[view_of(value)] = name
         self._alive.append(value)
         return name
+
+
+def is_for_batch(func: Any, args: tuple, result: Any, batch: int) -> bool:
+    """Whether an operation gives each sequence its row of something that has none."""
+    if func is not torch.ops.aten.expand.default or not result.dim():
+        return False
+    own, shape = tuple(args[0].shape), tuple(result.shape)
+    alone = len(own) < len(shape) or own[0] == 1
+    return shape[0] == batch and batch > 1 and alone
 
 
 def _pairs(given: Any, encoded: Any) -> Iterator[tuple[Ref, Tensor]]:
