@@ -80,6 +80,9 @@ def test_a_text_is_learnt_and_written(command, tmp_path):
     assert first[1].startswith("row")
     assert len(first[1]) == len("row") + 20 + 1
     assert command("generate", "song", "--prompt", "row", "--length", "20", "--seed", "1") == first
+    code, _, err = command("generate", "song", "--prompt", "Row!", "--length", "1")
+    assert code == 0
+    assert err.startswith("bptt: note: The prompt has '!', 'R', which training never had: 2 of 4")
     assert command("predict", "song", "song.txt")[0] == 2
 
 

@@ -159,9 +159,9 @@ def write_evaluation(folder: Path, measured: dict[str, Any]) -> None:
 
 def several_targets() -> dict[str, Any]:
     """A forecast of two targets, one of which the network forecasts worse than a naive rule."""
-    scores = {"network": (0.5, 2.0, 9.0), "last value": (0.8, 3.0, 7.0)}
+    scores = {"network": (0.5, 0.2, 0.9), "last value": (0.8, 0.3, 0.7)}
     figures = {
-        name: {"mase": mase, "mae[wind_speed]": wind, "mae[solar irradiance]": sun}
+        name: {"mase": mase, "mase[wind_speed]": wind, "mase[solar irradiance]": sun}
         for name, (mase, wind, sun) in scores.items()
     }
     own = figures.pop("network")
@@ -357,6 +357,7 @@ def test_several_targets_have_rows_of_their_own(tmp_path: Path) -> None:
     best = [a.get("class") == "best" for tag, a in page.elements if tag == "td"][:8]
     assert best == [True, False, True, False, False, True, True, False]
     assert "Mean absolute scaled error: the error in units of" in page.words
+    assert "That is 38 % lower. It is best at 1 of 2 targets." in page.words
     assert "seasonal naive (11)" not in page.words.partition("Forecasts and truth")[0]
 
 

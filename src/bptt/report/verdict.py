@@ -114,12 +114,20 @@ def _weigh(test: dict[str, Any], notes: list[str]) -> Verdict:
         return Verdict("fair", "The network hardly beats a naive rule", sentence, notes)
     if test["lower_is_better"]:
         sentence += f" That is {100 * gain:.0f} % lower."
+    sentence += _by_target(test)
     chance = test.get("chance")
     if known(chance):
         sentence += f" Chance alone would give such a lead in {_odds(chance)} (sign-flip test)."
     if known(chance) and chance > DOUBT:
         return Verdict("fair", "Better than a naive rule, perhaps by chance", sentence, notes)
     return Verdict("good", "The network learnt", sentence, notes)
+
+
+def _by_target(test: dict[str, Any]) -> str:
+    """At how many of several targets no naive rule is better; "" where that is so of all."""
+    own = [row for row in compare(test) if row.target and row.kind == test["headline"]]
+    better = sum(row.cells[0][1] for row in own)
+    return "" if better == len(own) else f" It is best at {better} of {len(own)} targets."
 
 
 def _odds(chance: float) -> str:
