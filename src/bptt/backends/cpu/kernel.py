@@ -29,7 +29,7 @@ class Kernel:
         made = program(loop, lanes, machine.registers, dtype.itemsize)
         self.loop, self.dtype, self.source = loop, dtype, made.source
         self._arguments = Arguments(loop, dtype, made.slots)
-        self._work, self._weights = made.work, made.weights
+        self._effort, self._weights = made.effort, made.weights
         self._fixed = sum(buffer.fixed for buffer in made.buffers)
         self._row = sum(buffer.row for buffer in made.buffers)
         code = simd.build(made.source, ENTRIES, dtype)
@@ -57,7 +57,7 @@ class Kernel:
             ValueError: if a tensor does not fit its memory.
         """
         shape = self._arguments.times_and_batch(memories)
-        order = arrange(rows, *shape, self._work)
+        order = arrange(rows, *shape, self._effort)
         block = self._arguments.block(memories, order, begin, end, reset, shape)
         reach = self._fixed + order.height * self._row
         buffer = scratch.take(self._weights + (len(order.shares) - 1) * reach)

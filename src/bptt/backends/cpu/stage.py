@@ -1,9 +1,10 @@
 """The source of one stage: its columns, and the tiles of its products before them."""
 
 from collections.abc import Iterator
+from typing import NamedTuple
 
 from bptt.backends.cpu.columns import Columns, addresses, columns
-from bptt.backends.cpu.fetching import fetch_call, fetched
+from bptt.backends.cpu.fetching import Ranges, fetch_call
 from bptt.backends.cpu.layout import Layout
 from bptt.backends.cpu.lines import function, indent
 from bptt.backends.cpu.tiles import Tile
@@ -11,7 +12,44 @@ from bptt.backends.cpu.tiling import Group, Tiling
 from bptt.backends.cpu.weights import Packed, panels
 from bptt.compiler.stages import Stage
 
-PLACES = ["order", "sequence", "shift", "stride", "ones"]  # what rows and lanes are found by
+PLACES = ["order", "sequence", "shift", "ones"]  # what rows and lanes are found by
+
+
+class Work(NamedTuple):
+    """A stage and all that its source depends on.
+
+    Attributes:
+        name: of its function.
+        stage: what it does.
+        cut: how its products are cut; None if it has none.
+        parts: where their weights lie, group by group.
+        fetch: what it asks for on behalf of the next step.
+        layout: of all memories.
+    """
+
+    name: str
+    stage: Stage
+    cut: Tiling | None
+    parts: list[Packed]
+    fetch: Ranges
+    layout: Layout
+
+
+def tiles(cut: Tiling) -> Iterator[Tile]:
+    """The shapes of the tiles that a stage uses."""
+    for group in cut.groups:
+        for vectors in _widths(cut):
+            for rows in cut.rows:
+                yield _shape(cut, group, rows, vectors)
+
+
+def _widths(cut: Tiling) -> list[int]:
+    """Vectors of a panel, narrow ones first."""
+    return [cut.vectors] if cut.wide == cut.panels else [cut.vectors - 1, cut.vectors]
+
+
+def _shape(cut: Tiling, group: Group, rows: int, vectors: int) -> Tile:
+    return Tile(rows, vectors * len(group.products), cut.partial)
 
 
 def members(cut: Tiling) -> dict[int, int]:
@@ -24,26 +62,34 @@ def across(cut: Tiling, layout: Layout) -> int:
     return len(members(cut)) * cut.vectors * layout.lanes * layout.size
 
 
-def tiles(cut: Tiling) -> Iterator[Tile]:
-    """The shapes of the tiles that a stage uses."""
-    for group in cut.groups:
-        for vectors in _widths(cut):
-            for rows in cut.rows:
-                yield Tile(rows, vectors * len(group.products), cut.partial)
+def functions(work: Work) -> list[str]:
+    """The functions of a stage."""
+    lines = _columns_function(work)
+    if work.cut:
+        lines += _products_function(work, work.cut)
+    return lines
 
 
-def _widths(cut: Tiling) -> list[int]:
-    """Vectors of a panel, narrow ones first."""
-    return [cut.vectors] if cut.wide == cut.panels else [cut.vectors - 1, cut.vectors]
+def calls(work: Work) -> list[str]:
+    """The calls that do a stage: for all rows if it has products, else for row `r`."""
+    if work.cut:
+        return [f"{work.name}_products({', '.join(_products_arguments(work, work.cut))})"]
+    lines = [fetch_call(work.fetch, "r", "r + 1", "0")] if work.fetch else []
+    return [*lines, f"{work.name}({', '.join(['r', 'r + 1', *_columns_arguments(work)])})"]
 
 
-def columns_function(name: str, stage: Stage, cut: Tiling | None, layout: Layout) -> list[str]:
+def _columns_arguments(work: Work) -> list[str]:
+    return [*PLACES, *addresses(work.stage, work.layout)]
+
+
+def _columns_function(work: Work) -> list[str]:
     """The function that does the columns of rows `first` to `last`."""
-    text = columns(stage, layout, members(cut) if cut else {})
-    panel = ["left", "wide", "sums"] if cut else []
-    lines = ["for r in range(first, last):", *indent(_row(stage, text, cut, layout))]
-    given = ["first", "last", *panel, *PLACES, *addresses(stage, layout)]
-    return function(name, given, _stores(stage), lines)
+    text = columns(work.stage, work.layout, members(work.cut) if work.cut else {})
+    panel = ["left", "wide", "sums"] if work.cut else []
+    lines = ["for r in range(first, last):", *indent(_row(work, text))]
+    return function(
+        work.name, ["first", "last", *panel, *_columns_arguments(work)], _stores(work.stage), lines
+    )
 
 
 def _stores(stage: Stage) -> str:
@@ -53,38 +99,35 @@ def _stores(stage: Stage) -> str:
     return f"stores {', '.join(names)}"
 
 
-def _row(stage: Stage, text: Columns, cut: Tiling | None, layout: Layout) -> Iterator[str]:
+def _row(work: Work, text: Columns) -> Iterator[str]:
+    layout, rest = work.layout, work.stage.width % work.layout.lanes
     if any("at *" in line for line in text.rows):
         yield "at = integer(order, r) + shift"
     yield from text.rows
     yield from text.before
-    if cut:
-        yield f"here = sums + (r - first) * {across(cut, layout)}"
-    rest = stage.width % layout.lanes
+    if work.cut:
+        yield f"here = sums + (r - first) * {across(work.cut, layout)}"
     if text.whole:
-        yield f"for j in range({_range(cut, stage.width - rest)}, {layout.lanes}):"
+        end = work.stage.width - rest
+        within = f"left, min(left + wide, {end})" if work.cut else f"0, {end}"
+        yield f"for j in range({within}, {layout.lanes}):"
         yield from indent(text.whole)
     if text.part:
-        yield from _part(stage, text, cut, rest)
+        yield from _part(work, text, rest)
     yield from text.after
 
 
-def _range(cut: Tiling | None, end: int) -> str:
-    return f"left, min(left + wide, {end})" if cut else f"0, {end}"
-
-
-def _part(stage: Stage, text: Columns, cut: Tiling | None, rest: int) -> list[str]:
+def _part(work: Work, text: Columns, rest: int) -> list[str]:
     """The last columns, fewer than a vector."""
-    lines = [f"j = {stage.width - rest}", f"n = {rest}"]
-    if stage.reductions:
+    begin = work.stage.width - rest
+    lines = [f"j = {begin}", f"n = {rest}"]
+    if work.stage.reductions:
         lines += ["live = mask(load_part(ones, 0, n))"]
     lines += text.part
-    return [f"if left + wide > {stage.width - rest}:", *indent(lines)] if cut else lines
+    return [f"if left + wide > {begin}:", *indent(lines)] if work.cut else lines
 
 
-def products_function(
-    name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout
-) -> list[str]:
+def _products_function(work: Work, cut: Tiling) -> list[str]:
     """The function that computes a stage with products, panel by panel.
 
     At every other step the last panel comes first: what is left of the weights in the nearest
@@ -93,71 +136,52 @@ def products_function(
     lines = [
         f"panel = {cut.panels - 1} - i if turn else i",
         *panels(cut),
-        f"left, wide = begin * {layout.lanes}, vectors * {layout.lanes}",
+        f"left, wide = begin * {work.layout.lanes}, vectors * {work.layout.lanes}",
         "r = 0",
     ]
     for rows in cut.rows:
-        lines += _tall(name, stage, cut, parts, layout, rows)
-    loop = [f"for i in range({cut.panels}):", *indent(lines)]
+        lines += _tall(work, cut, rows)
+    products = [f"{p.memory} @ {p.matrix}" for part in cut.groups for p in part.products]
     return function(
-        f"{name}_products", _products_arguments(stage, cut, layout), _matrices(cut), loop
+        f"{work.name}_products",
+        _products_arguments(work, cut),
+        f"{', '.join(products)}, then the columns",
+        [f"for i in range({cut.panels}):", *indent(lines)],
     )
 
 
-def products_call(name: str, stage: Stage, cut: Tiling, layout: Layout) -> str:
-    """The call that does a stage with products for all rows."""
-    return f"{name}_products({', '.join(_products_arguments(stage, cut, layout))})"
+def _products_arguments(work: Work, cut: Tiling) -> list[str]:
+    given = ["rows", "turn", "sums", "packed", "stride", *_columns_arguments(work)]
+    given += [work.layout.read(part.products[0].memory)[0] for part in cut.groups]
+    return list(dict.fromkeys([*given, *(f"all_{name}" for name in work.fetch)]))
 
 
-def row_calls(name: str, stage: Stage, layout: Layout) -> Iterator[str]:
-    """The calls that do a stage without products for row `r`."""
-    if fetched(stage, layout):
-        yield fetch_call(name, stage, layout, "r", "r + 1", "0")
-    yield f"{name}({', '.join(['r', 'r + 1', *PLACES, *addresses(stage, layout)])})"
-
-
-def _products_arguments(stage: Stage, cut: Tiling, layout: Layout) -> list[str]:
-    sources = [layout.read(part.products[0].memory)[0] for part in cut.groups]
-    given = ["rows", "turn", "sums", "packed", *PLACES, *addresses(stage, layout), *sources]
-    return list(dict.fromkeys(given))
-
-
-def _matrices(cut: Tiling) -> str:
-    names = [f"{p.memory} @ {p.matrix}" for part in cut.groups for p in part.products]
-    return f"{', '.join(names)}, then the columns"
-
-
-def _tall(
-    name: str, stage: Stage, cut: Tiling, parts: list[Packed], layout: Layout, rows: int
-) -> Iterator[str]:
+def _tall(work: Work, cut: Tiling, rows: int) -> Iterator[str]:
     """Tiles of so many rows: their sums, and their columns while the sums are at hand."""
-    given = ", ".join([*PLACES, *addresses(stage, layout)])
     yield f"while r + {rows} <= rows:"
-    if fetched(stage, layout):
-        yield "    " + fetch_call(name, stage, layout, "r", f"r + {rows}", "i")
-    for place, part in enumerate(parts):
-        yield from indent(_tile(cut, place, part, layout, rows))
-    yield f"    {name}(r, r + {rows}, left, wide, sums, {given})"
+    if work.fetch:
+        yield "    " + fetch_call(work.fetch, "r", f"r + {rows}", "i")
+    for place, part in enumerate(work.parts):
+        yield from indent(_tile(work, cut, place, part, rows))
+    given = ["r", f"r + {rows}", "left", "wide", "sums", *_columns_arguments(work)]
+    yield f"    {work.name}({', '.join(given)})"
     yield f"    r += {rows}"
 
 
-def _tile(cut: Tiling, place: int, part: Packed, layout: Layout, rows: int) -> Iterator[str]:
-    """Calls the tile for rows `r` to `r + rows` of this panel."""
-    product, size = part.group.products[0], layout.size
+def _tile(work: Work, cut: Tiling, place: int, part: Packed, rows: int) -> Iterator[str]:
+    """Calls the tile of a group for rows `r` to `r + rows` of this panel."""
+    product, layout = part.group.products[0], work.layout
     before = sum(len(other.members) for other in cut.groups[:place])
     pitch = layout.pitch(product.memory)
-    source = f"{layout.read(product.memory)[0]} + r * {pitch} + {product.offset * size}"
+    source = f"{layout.read(product.memory)[0]} + r * {pitch} + {product.offset * layout.size}"
     weights = f"packed + begin * {part.vector} + {part.offset}"
-    sums = f"sums + {before * size} * wide"
+    sums = f"sums + {before * layout.size} * wide"
     given = f"{source}, {pitch}, {weights}, {product.count}, {sums}, {across(cut, layout)}"
-    *narrow, widest = [f"{_called(cut, part.group, rows, n)}({given})" for n in _widths(cut)]
-    if narrow:
-        yield f"if vectors == {cut.vectors - 1}:"
-        yield f"    {narrow[0]}"
-        yield "else:"
-        widest = f"    {widest}"
-    yield widest
-
-
-def _called(cut: Tiling, group: Group, rows: int, vectors: int) -> str:
-    return Tile(rows, vectors * len(group.products), cut.partial).name
+    names = [_shape(cut, part.group, rows, vectors).name for vectors in _widths(cut)]
+    if len(names) == 1:
+        yield f"{names[0]}({given})"
+        return
+    yield f"if vectors == {cut.vectors - 1}:"
+    yield f"    {names[0]}({given})"
+    yield "else:"
+    yield f"    {names[1]}({given})"
