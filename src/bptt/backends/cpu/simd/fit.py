@@ -52,12 +52,26 @@ def _erf(z: mp.mpf) -> mp.mpf:
     return mp.erf(x) / x - 1 if x else 2 / mp.sqrt(mp.pi) - 1
 
 
+def _sin(z: mp.mpf) -> mp.mpf:
+    x = mp.sqrt(z)
+    return (mp.sin(x) / x - 1) / z if z else -mp.mpf(1) / 6
+
+
+def _cos(z: mp.mpf) -> mp.mpf:
+    return (mp.cos(mp.sqrt(z)) - 1 + z / 2) / z**2 if z else mp.mpf(1) / 24
+
+
+EIGHTH = (mp.pi / 4) ** 2
 HALF = mp.log(2) / 2 * mp.mpf("1.0001")
 FITS = (
     Fit("EXPM1", f"(expm1(r) - r) / r**2 in r, |r| <= {float(HALF):.4f}", _expm1,
         lambda r: abs(r) + mp.mpf(2) ** -40, -HALF, HALF, {32: 6, 64: 11}),
     Fit("LOG", "(log((1 + s) / (1 - s)) / s - 2) / s**2 in s**2, |s| <= 0.1716", _log,
         lambda z: z + mp.mpf(2) ** -40, mp.mpf(0), (3 - 2 * mp.sqrt(2)) ** 2, {32: 3, 64: 7}),
+    Fit("SIN", "(sin(x) / x - 1) / x**2 in x**2, |x| <= pi / 4", _sin, lambda z: z,
+        mp.mpf(2) ** -40, EIGHTH, {32: 3, 64: 6}),
+    Fit("COS", "(cos(x) - 1 + x**2 / 2) / x**4 in x**2, |x| <= pi / 4", _cos, lambda z: z**2,
+        mp.mpf(2) ** -40, EIGHTH, {32: 3, 64: 6}),
     Fit("ERF", "erf(x) / x - 1 in x**2, |x| <= 1", _erf,
         lambda z: 1 / (1 + _erf(z)), mp.mpf(0), mp.mpf(1), {32: 8}),
     Fit("ERFC", "log(erfc(x)) in x, 1 <= x <= 4", lambda x: mp.log(mp.erfc(x)),

@@ -5,6 +5,7 @@ Where there is no formula, the C library's function is called for one lane after
 
 from collections.abc import Callable
 
+from bptt.backends.cpu.simd.circular import cos, sin
 from bptt.backends.cpu.simd.error import erf
 from bptt.backends.cpu.simd.exponential import exp, expm1, sigmoid, tanh
 from bptt.backends.cpu.simd.library import FUNCTIONS
@@ -55,7 +56,7 @@ def where(mask: Mask, a: Numbers, b: Numbers) -> Numbers:
 OPERATIONS: dict[str, Callable] = {
     **{name: _library(name) for name in FUNCTIONS},
     **{name: _instruction(function) for name, function in INSTRUCTIONS.items()},
-    **{f.__name__: f for f in (exp, expm1, tanh, sigmoid, log, log1p, log2, erf)},
+    **{f.__name__: f for f in (exp, expm1, tanh, sigmoid, log, log1p, log2, erf, sin, cos)},
     **{f.__name__: f for f in (sign, maximum, minimum, remainder, where)},
     "neg": lambda x: -x,
     "reciprocal": lambda x: 1.0 / x,
