@@ -40,19 +40,25 @@ def _heads(c, x, h):
     return torch.einsum("bhk,hkn->bhn", split, c.heads).reshape(-1, 6)[:, :H].tanh() + x @ c.W
 
 
-FUNCTIONAL = (
-    "relu relu6 elu selu celu leaky_relu gelu silu mish softplus softsign tanhshrink hardtanh "
-    "hardsigmoid hardswish logsigmoid softshrink hardshrink sigmoid tanh"
-).split()
-POINTWISE = (
-    "sin cos atan erf erfc abs floor ceil round trunc sign square asinh nan_to_num"
-).split()
-GROWING = "exp exp2 expm1 sinh cosh tan".split()
+FUNCTIONAL = [
+    F.relu, F.relu6, F.elu, F.selu, F.celu, F.leaky_relu, F.gelu, F.silu, F.mish, F.softplus,
+    F.softsign, F.tanhshrink, F.hardtanh, F.hardsigmoid, F.hardswish, F.logsigmoid, F.softshrink,
+    F.hardshrink, F.sigmoid, F.tanh,
+]  # fmt: skip
+POINTWISE = [
+    torch.sin, torch.cos, torch.atan, torch.erf, torch.erfc, torch.abs, torch.floor, torch.ceil,
+    torch.round, torch.trunc, torch.sign, torch.square, torch.asinh, torch.nan_to_num,
+]  # fmt: skip
+GROWING = [torch.exp, torch.exp2, torch.expm1, torch.sinh, torch.cosh, torch.tan]
+
+
+def _of_sum(f: Callable[[Tensor], Tensor]) -> Callable[..., Tensor]:
+    return lambda c, x, h: f(c.sum(x, h))
+
 
 STEPS: dict[str, Callable[..., Tensor]] = {
-    **{n: (lambda c, x, h, f=getattr(F, n): f(c.sum(x, h))) for n in FUNCTIONAL},
-    **{n: (lambda c, x, h, f=getattr(torch, n): f(c.sum(x, h))) for n in POINTWISE},
-    **{n: (lambda c, x, h, f=getattr(torch, n): f(torch.tanh(c.sum(x, h)))) for n in GROWING},
+    **{f.__name__: _of_sum(f) for f in FUNCTIONAL + POINTWISE},
+    **{f.__name__: _of_sum(lambda z, f=f: f(torch.tanh(z))) for f in GROWING},
     "reciprocal": lambda c, x, h: torch.reciprocal(2 + torch.tanh(c.sum(x, h))),
     "log1p": lambda c, x, h: torch.log1p(c.sum(x, h).abs()),
     "log": lambda c, x, h: torch.log(c.sum(x, h).square() + 0.1),

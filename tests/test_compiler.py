@@ -11,7 +11,6 @@ import torch
 import torch.nn.functional as F
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from steps import INPUTS, STEPS, H, written
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
@@ -21,6 +20,7 @@ from bptt.backends.cpu import simd
 from bptt.compiler import formulas
 from bptt.testing import assert_close
 from bptt.unroll import initial_state
+from steps import INPUTS, STEPS, H, written
 
 T, B = 7, 3
 
@@ -246,7 +246,8 @@ def test_what_cannot_be_compiled_is_named_and_run_step_by_step(step, words):
         warnings.simplefilter("error")  # said once
         again, _ = bptt.unroll(cell, x, h)
     expected, _ = bptt.unroll(cell, x, h, backend="reference")
-    assert torch.equal(outputs, expected) and torch.equal(again, expected)
+    assert torch.equal(outputs, expected)
+    assert torch.equal(again, expected)
 
 
 def test_the_loop_is_minimal():

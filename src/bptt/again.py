@@ -50,10 +50,8 @@ class Again(NamedTuple):
         with torch.enable_grad():
             # Views, so that hooks on the caller's tensors run when the outer pass reaches them.
             views = [[leaf.view_as(leaf) for leaf in part] for part in parts]
-            problem = Problem(
-                self.step.bind(self._cell(views[3])), Schedule(*self.schedule), draws
-            )
-            trajectory = reference.forward(problem, *views[:3])
+            problem = Problem(self.step.bind(self._cell(views[3])), Schedule(*self.schedule), draws)
+            trajectory = reference.forward(problem, views[0], views[1], views[2])
         results = [*trajectory.outputs, *trajectory.final]
         flat = [view for part in views for view in part]
         return differentiate(results, flat, adjoints, wanted)

@@ -10,18 +10,23 @@ seeded by (seed, i, t) for the step alone.
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
-from bptt.compiler.record import Recording
 from bptt.errors import CellError
 
 BLOCK = 64
 
 Arguments = dict[str, Any]
+
+
+class Listener(Protocol):
+    """Who is told the numbers of a step by name."""
+
+    def know(self, name: str, tensor: Tensor) -> None: ...
 
 
 class _Like(NamedTuple):
@@ -54,7 +59,7 @@ class Draws(TorchDispatchMode):
     def __init__(self, seed: int | None = None) -> None:
         super().__init__()
         self.used, self.repeatable = False, True
-        self.recording: Recording | None = None
+        self.recording: Listener | None = None
         self._plan: dict[int, tuple[Callable[..., Tensor], _Like]] = {}
         self._seed = seed
         self._blocks: dict[int, tuple[int, Tensor]] = {}
@@ -95,7 +100,7 @@ class Draws(TorchDispatchMode):
         return self if self.used else nullcontext()
 
     @contextmanager
-    def told(self, recording: Recording) -> Iterator[None]:
+    def told(self, recording: Listener) -> Iterator[None]:
         """Where a recording is told the numbers by name."""
         self.recording = recording
         try:

@@ -88,7 +88,7 @@ def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
         results = list(_Fused.apply(job, *tensors))
     else:
         with torch.no_grad():
-            outputs, final, _, _ = _forward(job, tensors, compiled.plain)
+            outputs, final, _ = _forward(job, tensors, compiled.plain)
         results = [*outputs, *final]
     count = len(results) - job.counts[1]
     return results[:count], results[count:]
@@ -99,7 +99,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
-        outputs, final, values, fixed = _forward(job, tensors, job.compiled.forward)
+        outputs, final, values = _forward(job, tensors, job.compiled.forward)
         back = job.compiled.backward(frozenset())
         nodes = [node for node in back.taken if node in values]
         ctx.nodes, ctx.job = nodes, job
@@ -125,7 +125,7 @@ class _Fused(torch.autograd.Function):
 
 def _forward(
     job: Job, tensors: Sequence[Tensor], direction: Direction
-) -> tuple[Leaves, Leaves, Values, dict[Ref, Tensor]]:
+) -> tuple[Leaves, Leaves, Values]:
     inputs, initial, fresh, own = job.split(tensors)
     compiled, course = job.compiled, job.course
     fixed = direction.once.run(own)
@@ -148,7 +148,7 @@ def _forward(
         _add_states(job, direction, values, begin, fresh, states)
     outputs = _outputs(job, direction, values, fixed)
     final = [_leaf(end[n], leaf) for n, leaf in zip(direction.names.carried, initial, strict=True)]
-    return outputs, final, values, fixed
+    return outputs, final, values
 
 
 def _loop(
@@ -226,7 +226,8 @@ def _memories(
         value = value if value.dtype == dtype else value.to(dtype)
         memories[name] = value.contiguous().view(course.steps, course.batch, -1)
     for name, node in names.sequence.items():
-        memories[name] = fixed[graph[node].attributes[0]].to(dtype).reshape(course.batch, -1).contiguous()  # fmt: skip
+        rows = fixed[graph[node].attributes[0]].to(dtype)
+        memories[name] = rows.reshape(course.batch, -1).contiguous()
     for name, part in names.fixed.items():
         tensor = fixed[graph[part.node].attributes[0]]
         tensor = tensor if tensor.dtype == dtype else tensor.to(dtype)
@@ -315,9 +316,7 @@ def _flat(memory: Tensor, shape: Sequence[int]) -> Tensor:
     return memory.view(-1, *shape)
 
 
-def _outputs(
-    job: Job, direction: Direction, values: Values, fixed: dict[Ref, Tensor]
-) -> Leaves:
+def _outputs(job: Job, direction: Direction, values: Values, fixed: dict[Ref, Tensor]) -> Leaves:
     compiled, course = job.compiled, job.course
     graph, run = compiled.step.graph, direction.after
     rows = course.steps * course.batch
@@ -354,7 +353,7 @@ def _backward(
     wanted: Sequence[bool],
 ) -> list[Tensor | None]:
     compiled, course = job.compiled, job.course
-    inputs, initial, fresh, own = job.split(tensors)
+    _, initial, _, own = job.split(tensors)
     count = len(adjoints) - len(initial)
     absent = frozenset(i for i, adjoint in enumerate(adjoints[:count]) if adjoint is None)
     direction = compiled.backward(absent)

@@ -40,7 +40,9 @@ class Plan(NamedTuple):
         for title, columns in (("forward", self.forward), ("backward", self.backward)):
             for column in COLUMNS:
                 body = columns.get(column) or []
-                lines += [f"{title}, {_WHEN[column]}", *(f"    {line}" for line in body)] if body else []
+                lines += (
+                    [f"{title}, {_WHEN[column]}", *(f"    {line}" for line in body)] if body else []
+                )
         return "\n".join(lines)
 
     __repr__ = __str__
@@ -105,7 +107,9 @@ def _names(cell: Any, tensors: Sequence[Tensor]) -> dict[Ref, str]:
     return {Ref(f"w{i}"): known.get(id(t), f"w{i}") for i, t in enumerate(tensors)}
 
 
-def _columns(compiled: Compiled, direction: Direction, names: dict[Ref, str]) -> dict[str, list[str]]:
+def _columns(
+    compiled: Compiled, direction: Direction, names: dict[Ref, str]
+) -> dict[str, list[str]]:
     columns, graph = direction.columns, direction.columns.graph
     loop, given = set(columns.loop), set(columns.given)
     before = _inner(direction, columns.before, given | loop)
@@ -142,7 +146,9 @@ class _Writer:
 
     def operation(self, operation: Operation) -> str:
         func, results = operation.func._schema.name.removeprefix("aten::"), operation.results
-        given = ", ".join(self.names.get(ref, ref) for ref in refs((operation.args, operation.kwargs)))
+        given = ", ".join(
+            self.names.get(ref, ref) for ref in refs((operation.args, operation.kwargs))
+        )
         return f"{', '.join(str(name) for name in results if name)} = {func}({given})"
 
     def node(self, number: int) -> str:
@@ -151,7 +157,11 @@ class _Writer:
         if op == "linear":
             op = node.attributes[0]._schema.name.removeprefix("aten::")
         given = [self._name(o) for o in node.operands]
-        given += [str(value) for value in node.attributes] if op not in SUMS and node.op != "linear" else []
+        given += (
+            [str(value) for value in node.attributes]
+            if op not in SUMS and node.op != "linear"
+            else []
+        )
         text = f"{self._name(number)} = {op}({', '.join(given)})"
         line = self.graph.lines.get(number, "")
         place = f"  {os.path.basename(line)}" if line and not _is_ours(line) else ""

@@ -77,9 +77,7 @@ def warn(entry: Entry) -> None:
 _WARNED: set[str] = set()
 
 
-def _make(
-    step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool
-) -> Entry:
+def _make(step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool) -> Entry:
     try:
         with plain_numerics("cpu"):
             return _compile(step, inputs, initial, made, grad)
@@ -87,9 +85,7 @@ def _make(
         return Entry(None, None, str(error))
 
 
-def _compile(
-    step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool
-) -> Entry:
+def _compile(step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool) -> Entry:
     if made.opaque is not None:
         raise Untraceable(
             f"the cell holds {made.opaque}, so bptt cannot tell when the cell has changed"
@@ -117,8 +113,7 @@ def _ready(traced: Trace, batch: int, dtype: torch.dtype) -> Compiled:
     """A step with its kernels, so that whatever fails does before the first call runs."""
     try:
         compiled = Compiled(traced, max(batch, 2), dtype)
-        if batch == 1 and compiled.has_sequences:
-            raise Untraceable("the step makes tensors for a batch of two out of weights alone")
+        _check_sequences(compiled, batch)
         for direction in compiled.directions():
             if direction.loop.stages:
                 direction.made["cpu"] = kernel.make(direction.loop, dtype)
@@ -130,6 +125,11 @@ def _ready(traced: Trace, batch: int, dtype: torch.dtype) -> Compiled:
             "error of bptt's: please report the cell"
         ) from error
     return compiled
+
+
+def _check_sequences(compiled: Compiled, batch: int) -> None:
+    if batch == 1 and compiled.has_sequences:
+        raise Untraceable("the step makes tensors for a batch of two out of weights alone")
 
 
 def _check_alone(step: Step, x: Leaves, state: Leaves, traced: Trace) -> None:

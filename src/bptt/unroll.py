@@ -89,7 +89,7 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
 
 def _unroll(*given: Any) -> tuple[Any, Any]:
     ready = _ready(*given)
-    cell, inputs, state = given[:3]
+    cell, inputs = given[:2]
     device = ready.arguments.inputs[0].device
     with engine.autocast_off(device.type):
         try:
@@ -184,7 +184,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
 
 def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
     step, course, arguments, _, backend = ready
-    if not course.steps or course.lengths is not None and not bool(course.lengths.any()):
+    if not course.steps or (course.lengths is not None and not bool(course.lengths.any())):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
     if backend != "reference" and _is_for_kernels(ready):
         entry, found = _find(ready)

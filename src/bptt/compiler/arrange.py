@@ -354,9 +354,7 @@ class _Arrangement:
         source, weight = node.operands
         shape, width, row = self.graph[source].shape, node.shape[-1], self._row(source)
         return [
-            self._product(
-                row, outer * shape[-1], shape[-1], Part(weight, outer % shape[-2]), width
-            )
+            self._product(row, outer * shape[-1], shape[-1], Part(weight, outer % shape[-2]), width)
             for outer in range(math.prod(shape[:-1]))
         ]
 
@@ -371,7 +369,9 @@ class _Arrangement:
 
     def _is_row(self, piece: Piece) -> bool:
         kind, *rest = piece.expression
-        return kind == "read" and not rest[2] and self.memories[rest[0]].kind in ("carry", "scratch")
+        return (
+            kind == "read" and not rest[2] and self.memories[rest[0]].kind in ("carry", "scratch")
+        )
 
     def _product(self, row: Pieces, start: int, count: int, weight: Part, width: int) -> Piece:
         parts, level, k = [], 0, 0
@@ -502,10 +502,9 @@ def _spread_expression(expression: tuple) -> tuple | None:
         return expression
     if kind == "read":
         return ("read", rest[0], rest[1], True)
-    if kind == "call":
-        if all(_is_free(operand) for operand in rest[1]):
-            operands = (_spread_expression(operand) for operand in rest[1])
-            return ("call", rest[0], tuple(operand for operand in operands if operand))
+    if kind == "call" and all(_is_free(operand) for operand in rest[1]):
+        operands = (_spread_expression(operand) for operand in rest[1])
+        return ("call", rest[0], tuple(operand for operand in operands if operand))
     return None
 
 

@@ -178,4 +178,3 @@ def _upward(columns: Columns, roots: list[int]) -> set[int]:
             if number not in given:
                 stack.extend(columns.graph[number].operands)
     return found
-

@@ -145,7 +145,7 @@ class _Walk:
     def _other(self, value: Any) -> None:
         """By identity; the object lives on in the key, so that no other can take its id."""
         self.key.append(_Same(value))
-        if isinstance(value, _STEADY) or callable(value) and not hasattr(value, "__dict__"):
+        if isinstance(value, _STEADY) or (callable(value) and not hasattr(value, "__dict__")):
             return
         module = type(value).__module__ or ""
         if hasattr(value, "__dict__") and not module.startswith(_FOREIGN):

@@ -220,8 +220,8 @@ FORMULAS: dict[str, Callable[..., Value]] = {
     "mish": lambda x: x * _softplus(x).tanh(),
     "hardsigmoid": lambda x: _clamp(x + 3, 0.0, 6.0) / 6,
     "hardswish": lambda x: x * _clamp(x + 3, 0.0, 6.0) / 6,
-    "softshrink": lambda x, l=0.5: where(x > l, x - l, where(x < -l, x + l, x * 0)),
-    "hardshrink": lambda x, l=0.5: where((x >= -l) & (x <= l), 0.0, x),
+    "softshrink": lambda x, lam=0.5: where(x > lam, x - lam, where(x < -lam, x + lam, x * 0)),
+    "hardshrink": lambda x, lam=0.5: where((x >= -lam) & (x <= lam), 0.0, x),
     "_prelu_kernel": lambda x, w: where(x > 0, x, x * w),
     "lerp": _lerp,
     "addcmul": _addcmul,
@@ -250,8 +250,8 @@ FORMULAS: dict[str, Callable[..., Value]] = {
     "hardsigmoid_backward": lambda g, x: where((x > -3) & (x < 3), g * _SIXTH, 0.0),
     "hardswish_backward": _hardswish_backward,
     "log_sigmoid_backward": _log_sigmoid_backward,
-    "softshrink_backward": lambda g, x, l: where((x >= -l) & (x <= l), 0.0, g),
-    "hardshrink_backward": lambda g, x, l: where((x >= -l) & (x <= l), 0.0, g),
+    "softshrink_backward": lambda g, x, lam: where((x >= -lam) & (x <= lam), 0.0, g),
+    "hardshrink_backward": lambda g, x, lam: where((x >= -lam) & (x <= lam), 0.0, g),
 }  # fmt: skip
 
 

@@ -219,9 +219,10 @@ class Graph:
     def _whole(self, left: int, right: int, axis: int) -> int | None:
         """Two neighbouring slices of one value as one slice."""
         a, b = self.nodes[left], self.nodes[right]
-        if a.op == b.op == "slice" and a.operands == b.operands:
-            if a.attributes[0] == b.attributes[0] == axis and a.attributes[2] == b.attributes[1]:
-                return self.slice(a.operands[0], axis, a.attributes[1], b.attributes[2])
+        if a.op != "slice" or b.op != "slice" or a.operands != b.operands:
+            return None
+        if a.attributes[0] == b.attributes[0] == axis and a.attributes[2] == b.attributes[1]:
+            return self.slice(a.operands[0], axis, a.attributes[1], b.attributes[2])
         return None
 
     def reshape(self, a: int, shape: Sequence[int]) -> int:

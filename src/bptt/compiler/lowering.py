@@ -55,7 +55,7 @@ Lowered = Row | Fixed | Uniform | Sum
 
 
 class Lowering:
-    """A trace on its way to a graph: the graph so far, and what each name of the trace stands for."""
+    """A trace on its way to a graph: the graph so far, and what each name stands for."""
 
     def __init__(self, trace: Trace, batch: int) -> None:
         self.trace, self.batch = trace, batch
@@ -164,7 +164,8 @@ class Lowering:
         if operation[:3] in known and known[operation[:3]]:
             return known[operation[:3]]  # type: ignore[return-value]
         with torch.no_grad():
-            self.tensors[name] = func(*(self.tensors.get(a, a) if isinstance(a, Ref) else a for a in args))  # fmt: skip
+            taken = (self.tensors.get(a, a) if isinstance(a, Ref) else a for a in args)
+            self.tensors[name] = func(*taken)
         self.keep(operation)
         return name
 

@@ -23,8 +23,8 @@ class Parallel(NamedTuple):
     """A function from given tensors to results.
 
     Attributes:
-        run: `run(given, fixed, steps, rows) -> results`: given values (rows, *shape) in the order of
-            `given`, fixed tensors by name, how many steps the rows are, how many rows.
+        run: `run(given, fixed, steps, rows) -> results`, given values (rows, *shape) in the order
+            of `given`, fixed tensors by name, how many steps the rows are, how many rows.
         given: the nodes that it takes.
         source: the function, to read.
     """
@@ -68,12 +68,13 @@ def _write(
 ) -> Parallel:
     fused = _fused(graph, inner, roots)
     writer = _Writer(graph, dtype, fused)
-    lines = [f"({', '.join(f't{n}' for n in given)}{',' * (len(given) == 1)}) = given"] if given else []  # fmt: skip
+    lines = [f"({''.join(f't{n}, ' for n in given)}) = given"] if given else []
     for number in inner:
         if number not in fused:
             spelled = writer.zeros(number) if number in absent else writer.spell(number)
             lines.append(f"t{number} = {spelled}")
-    lines.append(f"return [{', '.join(writer.name(root) for root in roots)}]")
+    results = (writer.name(n) if graph[n].op in SUMS else writer.rows(n) for n in roots)
+    lines.append(f"return [{', '.join(results)}]")
     source = "\n    ".join(["def run(given, fixed, steps, rows):", *lines, ""])
     return Parallel(function(source, "run", writer.namespace), given, source)
 
@@ -98,9 +99,9 @@ def _bias(graph: Graph, number: int) -> tuple[int, int] | None:
     if node.op != "add":
         return None
     for product, bias in (node.operands, node.operands[::-1]):
-        if graph[product].op == "matmul" and graph[bias].op == "fixed":
-            if graph[bias].shape == graph[product].shape[-1:]:
-                return product, bias
+        both = graph[product].op == "matmul" and graph[bias].op == "fixed"
+        if both and graph[bias].shape == graph[product].shape[-1:]:
+            return product, bias
     return None
 
 
@@ -148,7 +149,7 @@ class _Writer:
     def rows(self, number: int) -> str:
         """A value with its rows, also where it is the same in all of them."""
         name = self.name(number)
-        if number not in self.plain or self.graph[number].op == "number":
+        if number not in self.plain:
             return name
         return f"{name}.expand({', '.join(['rows', *map(str, self.graph[number].shape)])})"
 

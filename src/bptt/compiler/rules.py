@@ -109,7 +109,8 @@ def _mv(low: Lowering, operation: Operation, given: Given) -> Lowered:
         one = Row(low.graph.reshape(other.node, (*low.graph[other.node].shape, 1)), 0, other.inner)
         summed = _of_rows(low, row, one)
         shape = _result(low, operation)
-        return Sum(low.graph.add("linear", (summed.node,), shape, aten.view.default, (Ref("#0"), shape), ()))  # fmt: skip
+        view = aten.view.default, (Ref("#0"), shape), ()
+        return Sum(low.graph.add("linear", (summed.node,), shape, *view))
     column = low.once(aten.unsqueeze.default, _fixed(low, given["vec"]), 1)
     node = low.graph.matmul(row.node, low.fixed(column))
     return Row(low.graph.reshape(node, low.graph[node].shape[:-1]), row.axis, row.inner)
@@ -173,10 +174,7 @@ def _permuted(low: Lowering, ref: Ref, axes: Sequence[int]) -> Row:
     row, rank = low.row(ref), len(low.dims(ref))
     batch = list(axes).index(row.axis)
     kept = axes if row.inner > 1 else [axis for axis in axes if axis != row.axis]
-    if row.inner > 1:
-        order = list(kept)
-    else:
-        order = [low.feature(row, rank, axis) for axis in kept]
+    order = [axis if row.inner > 1 else low.feature(row, rank, axis) for axis in kept]
     return Row(low.graph.permute(row.node, order), batch, row.inner)
 
 
@@ -592,7 +590,9 @@ def _copy(low: Lowering, operation: Operation, given: Given) -> Lowered:
         raise Untraceable("copies into a part of a tensor. Use torch.cat or torch.where", low.line)
     value = Value(low.graph, source.node)
     number = low.tensors[operation.results[0]].dtype == low.dtype  # type: ignore[index]
-    return Row(where(value, 1.0, 0.0).node if value.is_mask and number else source.node, *source[1:])
+    return Row(
+        where(value, 1.0, 0.0).node if value.is_mask and number else source.node, *source[1:]
+    )
 
 
 @_rule("glu")
@@ -658,16 +658,15 @@ def _groups(low: Lowering, given: Given) -> tuple[Row, Value, Value, Value]:
 
 
 @_rule("native_group_norm_backward")
-def _group_norm_backward(
-    low: Lowering, operation: Operation, given: Given
-) -> list[Lowered | None]:
+def _group_norm_backward(low: Lowering, operation: Operation, given: Given) -> list[Lowered | None]:
     graph, group = low.graph, given["group"]
     row = low.row(given["input"])
     width = graph[row.node].shape[0]
     size, place = width // group, (len(low.dims(given["input"])), 1)
     g, x = (low.aligned(given[name], place, place[0]) for name in ("grad_out", "input"))
     mean, rstd = (
-        Value(graph, graph.reshape(low.row(given[name]).node, (group, 1))) for name in ("mean", "rstd")
+        Value(graph, graph.reshape(low.row(given[name]).node, (group, 1)))
+        for name in ("mean", "rstd")
     )
     normal = (Value(graph, graph.reshape(x.node, (group, size))) - mean) * rstd
     scaled = g if given.get("weight") is None else g * low.aligned(given["weight"], place, place[0])

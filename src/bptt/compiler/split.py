@@ -59,11 +59,11 @@ def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
     """
     graph, needed = step.graph, tuple(needed)
     leaves = _leaves(graph, ("state",))
-    results = [*step.outputs, *needed]
     loop = _between(graph, leaves, step.state)
     loop |= _pulled(graph, loop, ())
     late = graph.descendants(leaves) - loop  # depends on the state, and no next state needs it
-    after = tuple(n for n in dict.fromkeys((*step.outputs, *needed)) if _is_after(n, step, loop, late))
+    results = dict.fromkeys((*step.outputs, *needed))
+    after = tuple(n for n in results if n not in loop and (n in step.outputs or n in late))
     inner = _ancestors_outside(graph, after, loop)
     kept = [n for n in dict.fromkeys([*needed, *step.outputs, *_operands(graph, inner)])
             if n in loop]  # fmt: skip
@@ -79,10 +79,6 @@ def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
     )
 
 
-def _is_after(number: int, step: Step, loop: set[int], late: set[int]) -> bool:
-    return number not in loop and (number in step.outputs or number in late)
-
-
 def backward(
     step: Step, stored: Sequence[int], d_inputs: Sequence[int | None], d_fixed: Sequence[int | None]
 ) -> Columns:
@@ -95,7 +91,9 @@ def backward(
         d_fixed: the gradients to fixed tensors that are wanted.
     """
     graph = step.graph
-    loop = _between(graph, _leaves(graph, ("d_state",)), [n for n in step.d_before if n is not None])
+    loop = _between(
+        graph, _leaves(graph, ("d_state",)), [n for n in step.d_before if n is not None]
+    )
     loop |= _pulled(graph, loop, stored)
     own = graph.ancestors([*step.outputs, *step.state])
     loop |= _absorbed(graph, loop, (*stored, *_leaves(graph, ("d_output",))), own)
@@ -191,9 +189,7 @@ def _pulled(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
     return found
 
 
-def _absorbed(
-    graph: Graph, loop: set[int], given: Sequence[int], forward: set[int]
-) -> set[int]:
+def _absorbed(graph: Graph, loop: set[int], given: Sequence[int], forward: set[int]) -> set[int]:
     """Functions of one value that is at hand: computed in the loop, they need not be read.
 
     Cheap ones, and those that only the way back computes, once in either column.

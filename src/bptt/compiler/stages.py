@@ -3,9 +3,9 @@
 A *row* is one sequence at one step; its values are numbers side by side, *columns*. Everything that
 a step does in its loop column is a list of stages, run one after the other for all rows of a step.
 A stage computes, for each column j of its width, a few expressions from what memory holds in that
-row, and stores some of them. Only two things look at other columns: a `Product`, which is a sum over
-a range of the row, and a `Reduction`, which makes one number of a row's columns. Slices, chunks and
-concatenations are gone: they have become offsets.
+row, and stores some of them. Only two things look at other columns: a `Product`, which is a sum
+over a range of the row, and a `Reduction`, which makes one number of a row's columns. Slices,
+chunks and concatenations are gone: they have become offsets.
 
     Elman, forward:  width H:  v0 = Product(s, Ws)    v1 = Read(p)    v2 = v0 + v1    v3 = tanh(v2)
                                store v3 in s (for the next step) and in states

@@ -9,7 +9,7 @@ Python is found here, with the line that does it.
 import os
 import random
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -97,17 +97,24 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
         raise Untraceable("the step draws numbers that come from no uniform or normal ones")
     _check_reached([*outputs, *after], [*inputs, *state, *fixed], since)
     forward = len(tape.operations)
-    names = [[tape.name(leaf) for leaf in leaves] for leaves in (outputs, after)]
-    none: list = [None]
     frontier = _frontier(tape, fixed) if backward else {}
     targets = list(frontier.values())
-    found = _Gradients(*(none * len(part) for part in (outputs, after, inputs, state, targets)))
+    found = _nothing(outputs, after, inputs, state)
     if backward:
         found = _differentiate(tape, outputs, after, inputs, state, targets)
     return Trace(
-        tape.operations, forward, tape.tensors, tape.lines, *names, *found,
-        list(frontier), frozenset(tape.untracked), tape.detached, draws,
-    )  # fmt: skip
+        operations=tape.operations,
+        forward=forward,
+        tensors=tape.tensors,
+        lines=tape.lines,
+        outputs=[tape.name(leaf) for leaf in outputs],
+        state=[tape.name(leaf) for leaf in after],
+        frontier=list(frontier),
+        untracked=frozenset(tape.untracked),
+        detached=tape.detached,
+        draws=draws,
+        **found._asdict(),
+    )
 
 
 def _frontier(tape: "_Tape", fixed: Leaves) -> dict[Ref, Tensor]:
@@ -119,7 +126,7 @@ def _frontier(tape: "_Tape", fixed: Leaves) -> dict[Ref, Tensor]:
 
 
 def _check_reached(roots: Leaves, known: Leaves, since: int) -> None:
-    """Every tensor with gradient that the step reaches is known: else its gradient would be lost."""
+    """Every tensor with gradient that the step reaches is known: else it would get none."""
     ids = {id(leaf) for leaf in known}
     for leaf in edges.ends(roots, since).leaves:
         if id(leaf) not in ids:
@@ -127,6 +134,13 @@ def _check_reached(roots: Leaves, known: Leaves, since: int) -> None:
                 f"the step reaches a tensor of shape {tuple(leaf.shape)} with gradient that bptt "
                 "cannot find in the cell. Make it an attribute of the module, or close over it"
             )
+
+
+def _nothing(outputs: Leaves, after: Leaves, inputs: Leaves, state: Leaves) -> "_Gradients":
+    """No gradients at all."""
+    none: list[Ref | None] = [None]
+    before = none * len(inputs), none * len(state)
+    return _Gradients(none * len(outputs), none * len(after), *before, [])
 
 
 class _Gradients(NamedTuple):
@@ -167,12 +181,11 @@ def _differentiate(
         [None if seed is None else Ref(f"{name}{i}") for i, seed in enumerate(part)]
         for name, part in zip(("dy", "ds"), seeds, strict=True)
     ]
-    return _Gradients(*seeded, named[: ends[0]], named[ends[0] : ends[1]], named[ends[1] :])
+    parts = named[: ends[0]], named[ends[0] : ends[1]], named[ends[1] :]
+    return _Gradients(seeded[0], seeded[1], *parts)
 
 
-def _check_data_free_backward(
-    tape: "_Tape", roots: Leaves, targets: Leaves, given: Leaves
-) -> None:
+def _check_data_free_backward(tape: "_Tape", roots: Leaves, targets: Leaves, given: Leaves) -> None:
     """A backward pass written in Python does the same whatever the numbers are.
 
     What it looks at, with numpy say, no mode of torch's is told. So it is run once more on other
@@ -395,7 +408,3 @@ def _other_generators() -> tuple[Any, ...]:
     """The states of Python's and numpy's own generators."""
     numpy = sys.modules.get("numpy")
     return random.getstate(), None if numpy is None else numpy.random.get_state()[1].tobytes()
-
-
-def named(values: Sequence[Ref | None]) -> list[Ref]:
-    return [value for value in values if value is not None]

@@ -41,7 +41,9 @@ def check_columns(columns: Columns) -> None:
         ready.add(number)
     assert all(n in columns.loop or graph[n].op == "d_state" for n in columns.kept)
     carried = {n for n in columns.carried if n is not None}
-    assert all(n in ready or graph[n].op in ("number", "fixed", "sequence", "expand") for n in carried)
+    assert all(
+        n in ready or graph[n].op in ("number", "fixed", "sequence", "expand") for n in carried
+    )
 
 
 def check_numbers(step: Step, trace: Trace, dtype: torch.dtype) -> None:
