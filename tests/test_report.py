@@ -16,9 +16,10 @@ from urllib.parse import unquote
 import jinja2
 import pytest
 import vl_convert
+from rich.cells import cell_len
 from rich.console import Console
 
-from bptt.cli.outcome import comparison
+from bptt.cli.outcome import comparison, show_facts
 from bptt.errors import RunError
 from bptt.report import write_report
 from bptt.report.figures import figure
@@ -374,6 +375,15 @@ def test_the_table_on_the_screen_is_whole_in_80_columns(measured: dict[str, Any]
         row = [line for line in lines if all(figure(f[name]) in line.split() for f in figures)]
         assert len(row) == 1
     assert len(lines) == 2 + len(measured["metrics"]) + 2 * (measured["headline"] == "mase")
+
+
+def test_long_facts_go_on_below_where_they_began() -> None:
+    screen = Console(width=40, file=io.StringIO())
+    show_facts(screen, {"run": "runs/" + "a" * 40, "vocabulary": "字" * 30, "rows": "12"})
+    lines = screen.file.getvalue().splitlines()
+    assert [line[:14].strip() for line in lines] == ["run", "", "vocabulary", "", "", "rows", ""]
+    assert all(cell_len(line) <= 40 for line in lines)
+    assert "".join(line[14:] for line in lines) == "runs/" + "a" * 40 + "字" * 30 + "12"
 
 
 @pytest.mark.parametrize(

@@ -1,7 +1,6 @@
 """What the user is told before training, when it stops, and at its end."""
 
 import shlex
-import textwrap
 from dataclasses import asdict
 from itertools import zip_longest
 from typing import Any
@@ -49,7 +48,7 @@ def show_facts(console: Console, facts: dict[str, str]) -> None:
     """Names and facts, one a line, or several lines below each other where a fact is long."""
     width = max(map(len, facts)) + 4
     for name, fact in facts.items():
-        lines = textwrap.wrap(shortened(fact, LONGEST), console.width - width) or [""]
+        lines = Text(shortened(fact, LONGEST)).wrap(console, console.width - width, overflow="fold")
         for head, line in zip_longest([f"  {name}"], lines, fillvalue=""):
             console.print(Text.assemble((head.ljust(width), "dim"), line), soft_wrap=True)
     console.print()

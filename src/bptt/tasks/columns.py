@@ -104,10 +104,8 @@ def inputs_of(table: Table, names: Sequence[str]) -> tuple[list[str], list[str]]
             _check_words(table, column)
             categorical.append(name)
         else:
-            raise DataError(
-                f"{table.source}: column {name!r} holds {column.dtype}, neither numbers nor words. "
-                f"{LEAVE_OUT}"
-            )
+            held = f"{column.dtype}, neither numbers nor words" if column.count() else "nothing"
+            raise DataError(f"{table.source}: column {name!r} holds {held}. {LEAVE_OUT}")
     return numeric, categorical
 
 

@@ -9,7 +9,7 @@ import polars as pl
 from bptt.tasks.encoding import Floats
 
 MONTHS = {"1mo": 12, "3mo": 4}
-WEEK, DAY = timedelta(days=7), timedelta(days=1)
+WEEK, DAY, HOUR = timedelta(days=7), timedelta(days=1), timedelta(hours=1)
 MOST_LAGS = 500
 LEAST_CORRELATION = 0.3
 
@@ -86,7 +86,7 @@ def _of_duration(step: timedelta) -> int | None:
 
 
 def _in_words(step: str | timedelta | float | None) -> str:
-    names = {"1mo": "a month", "3mo": "a quarter", WEEK: "a week", DAY: "a day"}
+    names = {"1mo": "a month", "3mo": "a quarter", WEEK: "a week", DAY: "a day", HOUR: "an hour"}
     return names.get(step, str(step))  # type: ignore[arg-type]
 
 
