@@ -15,7 +15,8 @@ USER_MISTAKES = tuple(
 )
 FAILED, MISTAKEN, INTERRUPTED = 1, 2, 130
 SMALLER = "Take a smaller --hidden, --batch-size, --window or --layers"
-SHOW_CURSOR = "\x1b[?25h"  # what a spinner or a bar on the screen had hidden
+STOPPED = "stopped."
+CLEAN_LINE = b"\r\x1b[2K\x1b[?25h"  # without a spinner, and with the cursor that it had hidden
 
 
 def main(tokens: Sequence[str] | None = None) -> NoReturn:
@@ -48,7 +49,8 @@ def _run(tokens: Sequence[str] | None) -> int:
         _complain(f"the command needs the package {error.name}: pip install 'bptt[train]'")
         return MISTAKEN
     except KeyboardInterrupt:
-        _say_stopped()
+        if _is_first():
+            _complain(STOPPED)
         return INTERRUPTED
     except BrokenPipeError:
         # Whoever read our output has gone; Python would complain again when it flushes at exit.
@@ -60,14 +62,14 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
     """Ctrl-C: a KeyboardInterrupt, but in the middle of an import the end at once.
 
     The command's first seconds are imports. Some libraries swallow an exception there and fail
-    later, in other words.
+    later, in other words. What is said goes past the streams, for they may be in use.
     """
     while frame is not None:
         if frame.f_code.co_filename == "<frozen importlib._bootstrap>":
-            if sys.stdout.isatty():
-                sys.stdout.write(f"\r{SHOW_CURSOR}")
-                sys.stdout.flush()
-            _say_stopped()
+            if os.isatty(1):
+                os.write(1, CLEAN_LINE)
+            if _is_first():
+                os.write(2, f"bptt: {STOPPED}\n".encode())
             os._exit(INTERRUPTED)
         frame = frame.f_back
     raise KeyboardInterrupt
@@ -79,10 +81,9 @@ def _lacks_memory(error: BaseException) -> bool:
     return by_name or "can't allocate memory" in str(error)
 
 
-def _say_stopped() -> None:
-    """Once, however many processes a Ctrl-C reaches."""
-    if os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0":
-        _complain("stopped.")
+def _is_first() -> bool:
+    """Whether this process speaks, of all that train together and that a Ctrl-C reaches."""
+    return os.environ.get("RANK", os.environ.get("LOCAL_RANK", "0")) == "0"
 
 
 def _complain(message: str) -> None:
@@ -92,8 +93,8 @@ def _complain(message: str) -> None:
 def _show_warning(
     message: Warning | str, category: type[Warning], *place: Any, **more: Any
 ) -> None:
-    """A note on the user's data or run as one message; other warnings with their place, as ever."""
-    if issubclass(category, errors.DataWarning | errors.RunWarning):
+    """What bptt itself has to note as one message; other warnings with their place, as ever."""
+    if category.__module__ == errors.__name__:
         _complain(f"note: {message}")
     else:
         sys.stderr.write(warnings.formatwarning(message, category, *place[:2]))
