@@ -26,7 +26,7 @@ from bptt.report.figures import figure
 from bptt.report.forecasts import forecast_plots
 from bptt.report.read import read_run
 from bptt.report.template import fill
-from bptt.report.verdict import judge
+from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation
 
 CONFIG = """\
@@ -315,7 +315,7 @@ def test_every_line_is_drawn(tmp_path: Path) -> None:
         (0.9, None, False, "There is nothing to compare with", 0),
     ],
 )
-def test_answer_comes_first(
+def test_the_answer_and_the_best_figure(
     tmp_path: Path, own: float, rule: float | None, lower_is_better: bool, answer: str, best: int
 ) -> None:
     rules = {} if rule is None else {"a rule": {"score": rule}, "no number": {"score": math.nan}}
@@ -326,12 +326,10 @@ def test_answer_comes_first(
         "baselines": rules,
         "details": {},
     }
-    folder = make_run(tmp_path / "run", forecast())
-    write_evaluation(folder, measured)
-    page = report(folder)
-    assert next(data for tag, data in page.texts if tag == "h2") == answer
-    marked = [a for tag, a in page.elements if tag == "td" and a.get("class") == "best"]
-    assert len(marked) == 2 * best  # on the test part and on the validation part
+    assert judge(read_run(make_run(tmp_path / "run", measured))).answer == answer
+    deciding, other = compare(measured)
+    assert sum(marked for _, marked in deciding.cells) == best
+    assert not any(marked for _, marked in other.cells)  # there is nothing to compare with
 
 
 @pytest.mark.parametrize(
@@ -353,6 +351,7 @@ def test_a_lead_that_may_be_chance_is_said_to_be(
 
 def test_several_targets_have_rows_of_their_own(tmp_path: Path) -> None:
     page = report(make_run(tmp_path / "run", several_targets()))
+    assert next(data for tag, data in page.texts if tag == "h2") == "The network learnt"
     assert page.attributes("class").count("target") == 2
     assert page.attributes("class").count("decides") == 1
     best = [a.get("class") == "best" for tag, a in page.elements if tag == "td"][:8]
