@@ -98,6 +98,8 @@ def _next_command(job: Job, run: Run) -> list[str]:
     """What to try with the trained network."""
     if job.config.task == "text":
         return ["bptt", "generate", str(run), "--prompt", "And"]
+    if job.config.options.known:  # to predict takes rows that these data need not have
+        return ["bptt", "evaluate", str(run), job.config.data]
     return ["bptt", "predict", str(run), job.config.data]
 
 
