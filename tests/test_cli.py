@@ -6,6 +6,7 @@ import signal
 import subprocess
 import sys
 import time
+from pathlib import Path
 
 import polars as pl
 import pytest
@@ -256,3 +257,15 @@ def test_ctrl_c_during_an_import_ends_the_command_in_one_line(tmp_path):
     command = [sys.executable, "-m", "bptt", "train", "sunspots"]
     said = subprocess.run(command, capture_output=True, text=True, check=False)
     assert (said.returncode, said.stdout, said.stderr) == (130, "", "bptt: stopped.\n")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="no device that is always full")
+@pytest.mark.parametrize("verb", ["datasets", "--version"])
+def test_output_to_a_full_disk_is_told_in_one_line(verb):
+    with open("/dev/full", "w") as full:
+        said = subprocess.run(
+            [sys.executable, "-m", "bptt", verb], stdout=full, stderr=subprocess.PIPE, text=True
+        )
+    assert said.returncode == 2
+    assert said.stderr.startswith("bptt: the disk is full where the output goes")
+    assert said.stderr.count("\n") == 1

@@ -1,5 +1,6 @@
 """The command `bptt`: finds the verb, runs it, and turns what goes wrong into one message."""
 
+import errno
 import os
 import signal
 import sys
@@ -34,28 +35,41 @@ def _run(tokens: Sequence[str] | None) -> int:
         from bptt.cli.verbs import app
 
         warnings.showwarning = _show_warning
-        return app(tokens, result_action="return_int_as_exit_code_else_zero")
-    except USER_MISTAKES as error:
-        _complain(str(error))
-        return MISTAKEN
-    except (MemoryError, RuntimeError) as error:
-        if not _lacks_memory(error):
-            raise
-        _complain(f"the memory of this machine is too small for it. {SMALLER}. ({error})")
-        return MISTAKEN
-    except ModuleNotFoundError as error:
-        if not _is_extra(error):
-            raise
-        _complain(f"the command needs the package {error.name}: pip install 'bptt[train]'")
-        return MISTAKEN
+        code = app(tokens, result_action="return_int_as_exit_code_else_zero")
+        sys.stdout.flush()
     except KeyboardInterrupt:
         if _is_first():
             _complain(STOPPED)
         return INTERRUPTED
-    except BrokenPipeError:
-        # Whoever read our output has gone; Python would complain again when it flushes at exit.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except BrokenPipeError:  # whoever read our output has gone
+        _drop_output()
         return FAILED
+    except Exception as error:
+        message = _message(error)
+        if message is None:
+            raise
+        _complain(message)
+        return MISTAKEN
+    return code
+
+
+def _message(error: Exception) -> str | None:
+    """What to say of an error that the user can do something about; None: it is ours."""
+    if isinstance(error, USER_MISTAKES):
+        return str(error)
+    if isinstance(error, ModuleNotFoundError) and _is_extra(error):
+        return f"the command needs the package {error.name}: pip install 'bptt[train]'"
+    if _lacks_memory(error):
+        return f"the memory of this machine is too small for it. {SMALLER}. ({error})"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        _drop_output()
+        return "the disk is full where the output goes. Free some space, or write it elsewhere"
+    return None
+
+
+def _drop_output() -> None:
+    """Python would complain of what it cannot write again when it flushes at exit."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _interrupt(_number: int, frame: FrameType | None) -> None:
@@ -75,7 +89,7 @@ def _interrupt(_number: int, frame: FrameType | None) -> None:
     raise KeyboardInterrupt
 
 
-def _lacks_memory(error: BaseException) -> bool:
+def _lacks_memory(error: Exception) -> bool:
     """Whether Python, or torch on a CPU or a GPU, could get no more memory."""
     by_name = type(error).__name__ in ("MemoryError", "OutOfMemoryError")
     return by_name or "can't allocate memory" in str(error)
