@@ -23,6 +23,7 @@ from bptt.backends.cpu.simd import (
     code,
     coefficients,
     fit,
+    library,
     machines,
     store,
     team,
@@ -201,6 +202,22 @@ def test_the_largest_of_a_vector_passes_nan_on():
     assert sums.isnan().all()
 
 
+TURN = """
+def turned(block):
+    turn(integer(block, 1), LANES + 1, integer(block, 0), LANES + 2)
+"""
+
+
+@pytest.mark.parametrize("dtype", DTYPES, ids=str)
+def test_a_square_is_turned(vectors, dtype):
+    made, lanes = simd.build(TURN, ("turned",), dtype), simd.machine().lanes[str(dtype)[6:]]
+    x, y = torch.randn(lanes, lanes + 2, dtype=dtype), torch.zeros(lanes, lanes + 1, dtype=dtype)
+    block = torch.tensor([x.data_ptr(), y.data_ptr()])
+    simd.run(made.addresses["turned"], block.data_ptr(), 1)
+    assert torch.equal(y[:, :lanes], x[:, :lanes].t())
+    assert not y[:, lanes:].any()
+
+
 # ---- translation -------------------------------------------------------------------------------
 
 INTEGERS = """
@@ -274,6 +291,28 @@ def test_what_is_no_kernel_is_refused_with_its_line(line, said):
     assert "line 2" in str(error.value)
 
 
+@pytest.mark.parametrize("bits", [32, 64])
+def test_all_words_are_understood_by_another_processor(bits):
+    llvm = pytest.importorskip("llvmlite.binding")
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    triple = "aarch64-unknown-linux-gnu"
+    try:
+        arm = llvm.Target.from_triple(triple).create_target_machine(cpu="neoverse-n1")
+    except RuntimeError:
+        pytest.skip("this llvmlite knows no other processor")
+    source, entries = "".join(map(word, OPERATIONS)), tuple(f"{name}_" for name in OPERATIONS)
+    text = translate.translate(source, entries, Shape(bits, 128 // bits, True))
+    with llvm.parse_assembly(text, llvm.create_context()) as module:
+        module.triple = triple
+        lines = [line.split() for line in arm.emit_assembly(module).splitlines()]
+    called = {
+        line[1].removesuffix("f" if bits == 32 else "") for line in lines if line[:1] == ["bl"]
+    }
+    assert "tanh" not in called
+    assert called <= {*library.FUNCTIONS, *library.ROUNDING}
+
+
 # ---- cache -------------------------------------------------------------------------------------
 
 ONE = """
@@ -340,6 +379,19 @@ def test_a_cache_that_cannot_be_written_is_said_once(tmp_path, monkeypatch):
         assert one() == 1
     as_a_new_process(monkeypatch)
     with warnings.catch_warnings(action="error"):
+        assert one() == 1
+
+
+def test_a_user_without_a_home(tmp_path, monkeypatch):
+    def home():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("BPTT_CACHE")
+    monkeypatch.delenv("XDG_CACHE_HOME", raising=False)
+    monkeypatch.setattr(store.Path, "home", home)
+    as_a_new_process(monkeypatch)
+    store._warn.cache_clear()
+    with pytest.warns(UserWarning, match="home directory. Set BPTT_CACHE"):
         assert one() == 1
 
 

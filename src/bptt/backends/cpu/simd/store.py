@@ -37,7 +37,7 @@ def write(key: str, code: bytes, source: str) -> None:
         _write(place / f"{key}.o", hashlib.sha256(code).digest() + code)
         _clear(place)
     except (OSError, RuntimeError) as error:
-        _warn(str(error))
+        _warn(str(error).rstrip("."))
 
 
 def folder() -> Path:
