@@ -101,7 +101,7 @@ class Graph:
             return known
         if op == "add":
             operands = self._regrouped(*operands)
-        shape = torch.broadcast_shapes(*(self.nodes[o].shape for o in operands))
+        shape = _broadcast([self.nodes[o].shape for o in operands])
         return self.add(op, operands, shape, mask=op in MASKS)
 
     def _simple(self, op: str, operands: tuple[int, ...]) -> int | None:
@@ -136,7 +136,7 @@ class Graph:
 
     def _kept(self, node: int | None, operands: tuple[int, ...]) -> int | None:
         """`node`, if the operation leaves its shape as it is."""
-        shape = torch.broadcast_shapes(*(self.nodes[o].shape for o in operands))
+        shape = _broadcast([self.nodes[o].shape for o in operands])
         return node if node is not None and self.nodes[node].shape == tuple(shape) else None
 
     def _folded(self, op: str, values: list[float]) -> int:
@@ -284,3 +284,13 @@ class Graph:
 
 def is_pointwise(node: Node) -> bool:
     return node.op in OPERATIONS
+
+
+def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:
+    """The shape that all broadcast to; torch.broadcast_shapes would import sympy for it."""
+    rank = max(len(shape) for shape in shapes)
+    padded = [(*[1] * (rank - len(shape)), *shape) for shape in shapes]
+    sizes = [{size for size in column if size != 1} for column in zip(*padded, strict=True)]
+    if any(len(size) > 1 for size in sizes):
+        raise ValueError(f"features of shapes {shapes} do not broadcast")
+    return tuple(size.pop() if size else 1 for size in sizes)

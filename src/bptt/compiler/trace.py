@@ -168,9 +168,7 @@ def _differentiate(
         roots, given = (list(side) for side in zip(*pairs, strict=True))
         python = edges.ends(roots, 0).python
         with tape, _Watch():
-            result = torch.autograd.grad(
-                roots, targets, given, allow_unused=True, retain_graph=python
-            )
+            result = _gradients(roots, targets, given, python)
         if python:
             _check_data_free_backward(tape, roots, targets, given)
         gradients = {id(leaf): g for leaf, g in zip(targets, result, strict=True)}
@@ -194,7 +192,7 @@ def _check_data_free_backward(tape: "_Tape", roots: Leaves, targets: Leaves, giv
     again = _Tape(lenient=True)
     other = [seed * -0.37 + 0.11 for seed in given]
     with again:
-        torch.autograd.grad(roots, targets, other, allow_unused=True)
+        _gradients(roots, targets, other, False)
     done = tape.operations[len(tape.operations) - len(again.operations) :]
     if [_numbers(op) for op in done] != [_numbers(op) for op in again.operations]:
         raise Untraceable(
@@ -212,6 +210,13 @@ def _numbers(operation: Operation) -> tuple:
         return Ref if isinstance(value, Ref) or value is None else repr(value)
 
     return operation.func, plain(operation.args), plain(operation.kwargs)
+
+
+def _gradients(roots: Leaves, targets: Leaves, seeds: Leaves, again: bool) -> Leaves:
+    """`torch.autograd.grad`, without its import of symbolic shapes: half a second at first use."""
+    run = torch.autograd.Variable._execution_engine.run_backward
+    edges = tuple(torch.autograd.graph.get_gradient_edge(target) for target in targets)
+    return run(tuple(roots), tuple(seeds), again, False, edges, True, accumulate_grad=False)
 
 
 def _seed(root: Tensor) -> Tensor | None:
