@@ -447,6 +447,43 @@ def test_what_does_not_fit_is_refused(change, said):
         kernel.make(elman(5), WIDE).run(memories, None, begin, {})
 
 
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda stage: stage._replace(width=9),
+        lambda stage: stage._replace(values=(Product("s", 1, 8, "Ws"), *stage.values[1:])),
+        lambda stage: stage._replace(stores=(Store("states", 1, 3),)),
+        lambda stage: stage._replace(stores=(Store("nothing", 0, 3),)),
+        lambda stage: stage._replace(values=(Call("tanh", (1,)), *stage.values[1:])),
+    ],
+)
+def test_a_loop_beyond_its_memories_is_refused(change):
+    loop = elman(8)
+    with pytest.raises(ValueError, match="stage 0 of a loop"):
+        kernel.make(loop._replace(stages=(change(loop.stages[0]),)), WIDE)
+
+
+def test_masks_and_odd_numbers():
+    w = Writing(19)
+    x, y, inf = w.read("x"), w.read("x", 19), w.number(math.inf)
+    big = w.where(w.lt(x, y), inf, w.number(-math.inf))
+    both = w.logical_and(w.isinf(big), w.logical_not(w.ge(y, w.number(0.5))))
+    stored = w.where(w.read("m"), w.number(math.nan), w.number(-0.0))
+    w.store(both, ("y", 0), ("m", 0))
+    w.store(big, ("y", 19))
+    w.store(w.add(both, w.gt(x, y)), ("y", 38))
+    w.store(stored, ("y", 57))
+    memories = Memory("x", "step", 38), Memory("y", "step", 76), Memory("m", "carry", 19)
+    loop = Loop(memories, (w.stage(),))
+    memories, begin = tensors(loop, 4, 3)
+    ends, expected = {"m": torch.zeros(3, 19, dtype=WIDE)}, {"m": torch.zeros(3, 19, dtype=WIDE)}
+    plainly = cast(memories, WIDE)
+    kernel.make(loop, WIDE).run(memories, None, begin, ends)
+    Interpreter(loop, plainly, begin, expected).run(plain(None, 4, 3))
+    torch.testing.assert_close(memories["y"], plainly["y"], rtol=0, atol=0, equal_nan=True)
+    assert torch.equal(ends["m"], expected["m"])
+
+
 # ---- loops at random ---------------------------------------------------------------------------
 
 TAME = ["add", "sub", "mul", "maximum", "minimum", "tanh", "sigmoid", "neg", "abs", "where"]

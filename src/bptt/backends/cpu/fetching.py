@@ -1,8 +1,8 @@
 """The source that brings near, one step ahead, what stages read and store at each step.
 
-The processor foresees a walk along a row, not the next of many rows far apart. So while the panels
-of a step's largest products are computed, which needs little from far away, a piece of each row of
-the next step is asked for with each panel, from left to right.
+The processor foresees a long walk along a row, not the next of many short ones far apart. So while
+the panels of a step's largest products are computed, which needs little from far away, a piece of
+each row of the next step is asked for with each panel, from left to right.
 """
 
 from bptt.backends.cpu.layout import Layout
@@ -11,6 +11,7 @@ from bptt.backends.cpu.scratch import LINE
 from bptt.compiler.stages import Read, Stage
 
 Ranges = dict[str, tuple[int, int]]
+LONG = 2048  # bytes of a row's memories from which on the processor foresees enough
 
 
 def fetched(stages: tuple[Stage, ...], layout: Layout) -> Ranges:
@@ -24,6 +25,14 @@ def fetched(stages: tuple[Stage, ...], layout: Layout) -> Ranges:
                 end = min(begin + stage.width, layout.memories[name].width)
                 found[name] = min(low, begin), max(high, end)
     return found
+
+
+def wanted(stages: tuple[Stage, ...], busiest: Stage, layout: Layout) -> Ranges:
+    """What the stage with most weights asks for: what it takes panel by panel, and short rows."""
+    ranges = fetched(stages, layout)
+    if sum(high - low for low, high in ranges.values()) * layout.size <= LONG:
+        return ranges
+    return fetched((busiest,), layout)
 
 
 def fetch_call(ranges: Ranges, first: str, last: str, piece: str) -> str:

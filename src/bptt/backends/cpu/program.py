@@ -4,9 +4,10 @@ from collections.abc import Iterator
 from typing import NamedTuple
 
 from bptt.backends.cpu.arrange import arrange, products
+from bptt.backends.cpu.bounds import check
 from bptt.backends.cpu.buffers import Buffer, buffers
 from bptt.backends.cpu.edges import edges, names, swap
-from bptt.backends.cpu.fetching import fetch_function, fetched
+from bptt.backends.cpu.fetching import fetch_function, wanted
 from bptt.backends.cpu.layout import Layout, layout
 from bptt.backends.cpu.lines import function, indent
 from bptt.backends.cpu.packing import pack
@@ -46,7 +47,12 @@ class _Parts(NamedTuple):
 
 
 def program(loop: Loop, lanes: int, registers: int, size: int) -> Program:
-    """The kernel of a loop for vectors of so many numbers of `size` bytes each."""
+    """The kernel of a loop for vectors of so many numbers of `size` bytes each.
+
+    Raises:
+        ValueError: if a stage goes beyond its memories.
+    """
+    check(loop)
     loop = arrange(loop)
     place = layout(loop, lanes, size)
     works = _works(loop, place, registers)
@@ -65,8 +71,9 @@ def _works(loop: Loop, place: Layout, registers: int) -> list[Work]:
     weights = packed(cuts, place)
     sizes = [sum(part.size for part in found) for found in weights]
     busiest = sizes.index(max(sizes)) if sizes else 0
+    fetch = wanted(loop.stages, loop.stages[busiest], place) if sizes else {}
     return [
-        Work(f"stage_{i}", *work, fetched(loop.stages, place) if i == busiest else {}, place)
+        Work(f"stage_{i}", *work, fetch if i == busiest else {}, place)
         for i, work in enumerate(zip(loop.stages, cuts, weights, strict=True))
     ]
 

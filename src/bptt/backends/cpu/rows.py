@@ -8,7 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-SHARE = 40_000  # vector operations, about ten microseconds: less is not worth a second thread
+SHARE = 100_000  # vector operations, about twenty microseconds: less is not worth a thread
 
 
 class Rows(NamedTuple):
