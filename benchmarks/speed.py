@@ -46,7 +46,7 @@ PAGES = {record.ROOT / "README.md": page.brief, record.ROOT / "docs" / "performa
 def versions() -> dict[str, str]:
     """Of everyone who may take part, as far as installed."""
     found = {}
-    for name in ("torch", "numba", "jax", "jaxlib", "onnxruntime"):
+    for name in ("torch", "llvmlite", "jax", "jaxlib", "onnxruntime"):
         try:
             found[name] = importlib.metadata.version(name)
         except importlib.metadata.PackageNotFoundError:
