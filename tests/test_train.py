@@ -25,10 +25,11 @@ from bptt.train.clipping import Clipping
 from bptt.train.config import NetworkOptions, TrainingOptions
 from bptt.train.fit import conclude, fit
 from bptt.train.interrupt import Stopped
-from bptt.train.job import new_job, resumed_job
+from bptt.train.job import new_job
 from bptt.train.lock import Lock
 from bptt.train.model import load_model
 from bptt.train.network import Network
+from bptt.train.resume import resumed_job
 from bptt.train.run import Run, make_run
 from bptt.train.screen import Screen
 

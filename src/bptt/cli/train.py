@@ -83,7 +83,8 @@ def train(
 
     console = Console(quiet=not processes.is_first(), highlight=False)
     with console.status("Reading the data ..."):
-        from bptt.train.job import new_job, resumed_job
+        from bptt.train.job import new_job
+        from bptt.train.resume import resumed_job
 
         if resume is not None:
             job = resumed_job(resume, epochs, checkpoint_every)

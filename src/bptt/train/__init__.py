@@ -1,8 +1,9 @@
 """Training, and runs on disk.
 
-A `Job` is made ready (`job`), trained on Lightning (`fit`) along a `Course`, and measured. The rest
-are one noun each: a run's folder and its files (`run`, `files`, `config`, `model`, `metrics`,
-`checkpoint`), what the next step depends on (`state`, `steps`, `generators`, `clipping`, `best`),
-and the world outside (`processes`, `interrupt`, `screen`). Lightning is imported by `module`,
-`course` and `fit` alone.
+A `Job` is made ready (`job`, `resume`), trained on Lightning (`fit`) along a `Course`, and
+measured. The rest are one noun each: a run's folder and its files (`run`, `files`, `config`,
+`model`, `metrics`, `checkpoint`, `lock`), what is said of broken ones (`damage`), what the next
+step depends on (`state`, `steps`, `generators`, `clipping`, `best`) and how it fails
+(`breakdown`), and the world outside (`cells`, `processes`, `interrupt`, `screen`). Lightning is
+imported by `module`, `course` and `fit` alone.
 """

@@ -3,7 +3,8 @@
 import json
 import shlex
 import tomllib
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from itertools import count
 from pathlib import Path
 from typing import Any
@@ -93,6 +94,16 @@ class Run:
             with explained(self.folder):
                 self.lock.parent.mkdir(parents=True, exist_ok=True)
                 self._held = Lock(self.lock)
+
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """Hold the run until training is done with it, or until something goes wrong in here."""
+        self.hold()
+        try:
+            yield
+        except BaseException:
+            self.release()
+            raise
 
     def release(self) -> None:
         """Let other processes train it."""
