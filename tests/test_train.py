@@ -265,6 +265,9 @@ def test_resuming_refuses_changed_data_and_a_cut_metrics_file(data):
         file.write("\n77,a,3")
     with pytest.raises(RunError, match="have changed since"):
         resumed_job(run.folder, None, None)
+    (data / "classify.csv").unlink()
+    with pytest.raises(RunError, match="begun with are not there: There is no file"):
+        resumed_job(run.folder, None, None)
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bptt.errors import RunError
+from bptt.errors import DataError, RunError
 from bptt.report.read import read_run
 from bptt.tasks import fingerprint, open_task
 from bptt.train import processes
@@ -88,7 +88,10 @@ def _check_processes(before: int) -> None:
 
 
 def _check_data(config: Config) -> None:
-    now = fingerprint(config.data, config.task)
+    try:
+        now = fingerprint(config.data, config.task)
+    except DataError as error:
+        raise RunError(f"the data that the run was begun with are not there: {error}") from error
     if now != config.fingerprint:
         raise RunError(
             f"the data in {config.data} have changed since the run began: expected "
