@@ -185,9 +185,11 @@ class _Writer:
         known = self.graph[node.operands[0]].op in SUMS or node.op == "linear"
         names = [self.name(o) if known else self.rows(o) for o in node.operands]
         if node.op == "outer":
-            return f"outer{'_heads' if node.attributes else ''}({names[0]}, {names[1]})"
+            if node.attributes:
+                return f"outer_heads({names[0]}, {names[1]})"
+            return f"outer({names[0]}, {names[1]}, steps)"
         if node.op == "total":
-            return f"total({names[0]})"
+            return f"total({names[0]}, steps)"
         if node.op == "steps":
             return f"{names[0]}.unflatten(0, (steps, -1)).sum(0)"
         func, args, kwargs = node.attributes
@@ -264,36 +266,32 @@ def _heads(a: Tensor, weight: Tensor) -> Tensor:
     return torch.bmm(flat, weight).transpose(0, 1).reshape(*a.shape[:-1], weight.shape[-1])
 
 
-def _outer(a: Tensor, b: Tensor) -> Tensor:
+def _outer(a: Tensor, b: Tensor, steps: int) -> Tensor:
     """t(a) b, summed over rows."""
-    return _by_blocks(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]))
+    return _by_blocks(a.reshape(-1, a.shape[-1]), b.reshape(-1, b.shape[-1]), steps)
 
 
-def _total(a: Tensor) -> Tensor:
+def _total(a: Tensor, steps: int) -> Tensor:
     """The sum over rows; as a product it takes a third of `a.sum(0)`'s time."""
     flat = a.reshape(len(a), -1)
-    return _by_blocks(flat.new_ones(1, 1).expand(len(a), 1), flat).reshape(a.shape[1:])
+    return _by_blocks(flat.new_ones(1, 1).expand(len(a), 1), flat, steps).reshape(a.shape[1:])
 
 
 # Numbers that partial sums may take: beyond, they cost more time than they are worth.
 _MOST = 1 << 20
 
 
-def _by_blocks(a: Tensor, b: Tensor) -> Tensor:
+def _by_blocks(a: Tensor, b: Tensor, steps: int) -> Tensor:
     """t(a) b, a (rows, K), b (rows, N), as a sum of sums over blocks of rows.
 
-    One long sum in float32 would be less exact than the loop's, whose partial sums are the steps:
-    the error of n terms added up one after another grows with the root of n, and of root n sums of
-    root n terms with that of root n.
+    One long sum in float32 would be less exact than a loop's. The error of n terms added up one
+    after another grows with the root of n, and a loop adds B terms in each step and then T of those
+    sums: T + B in all, which blocks of T + B rows come near to.
     """
     rows = len(a)
-    if a.dtype != torch.float32 or rows < 32:
-        return torch.mm(a.t(), b)
-    size = max(16, 1 << (rows.bit_length() // 2))
-    while rows // size * a.shape[1] * b.shape[1] > _MOST and size < 512:
-        size *= 2
+    size = (steps + rows // max(steps, 1) + 15) // 16 * 16
     count = rows // size
-    if count < 2:
+    if a.dtype != torch.float32 or count < 2:
         return torch.mm(a.t(), b)
     whole = count * size
     if count * a.shape[1] * b.shape[1] <= _MOST:
