@@ -2,6 +2,7 @@
 
 import functools
 import math
+import platform
 import threading
 
 import pytest
@@ -11,7 +12,9 @@ from hypothesis import strategies as st
 
 from bptt.backends.cpu import kernel
 from bptt.backends.cpu.kernel import Reset, Rows
-from bptt.backends.cpu.simd import machine
+from bptt.backends.cpu.program import ENTRIES, program
+from bptt.backends.cpu.simd import machine, translate
+from bptt.backends.cpu.simd.vector import Shape
 from bptt.compiler.stages import (
     OPERATIONS,
     Call,
@@ -333,6 +336,25 @@ def test_narrower_machines(make, vectors, monkeypatch):
     compare(make(21), 3, 7)
 
 
+def test_a_kernel_is_understood_by_an_arm_processor(monkeypatch):
+    llvm = pytest.importorskip("llvmlite.binding")
+    llvm.initialize_all_targets()
+    llvm.initialize_all_asmprinters()
+    monkeypatch.setattr(platform, "machine", lambda: "arm64")
+    triple = "aarch64-unknown-linux-gnu"
+    try:
+        arm = llvm.Target.from_triple(triple).create_target_machine(cpu="neoverse-n1")
+    except RuntimeError:
+        pytest.skip("this llvmlite knows no other processor")
+    source = program(lstm(21), lanes=4, registers=32, size=4).source
+    text = translate.translate(source, ENTRIES, Shape(32, 4, True))
+    with llvm.parse_assembly(text, llvm.create_context()) as module:
+        module.triple = triple
+        assembly = arm.emit_assembly(module)
+    assert "fmla" in assembly
+    assert "FPCR" in assembly
+
+
 @pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0), (1, 1), (2, 25)])
 def test_few_and_many(T, B):
     compare(gru(20), T, B)
@@ -414,6 +436,18 @@ def test_nan_stays_in_its_row():
     assert all(torch.equal(dirty[k][:, good], clean[k][:, good]) for k in ("hs", "cs", "gates"))
     assert all(torch.equal(last[k][good], ends[k][good]) for k in "hc")
     assert dirty["hs"][0, 1].isnan().all()
+
+
+def test_what_vanishes_becomes_zero():
+    loop, T = elman_back(16), 400
+    memories, begin = tensors(loop, T, 3)
+    memories["d"][1:], memories["states"][:], memories["WsT"][:] = 0, 0, 0.5 * torch.eye(16)
+    found, ends = run(loop, memories, begin)
+    assert ends["delta"].eq(0).all()
+    assert found["deltas"][100].ne(0).all()
+    tiny = torch.finfo(torch.float32).tiny
+    assert not ((found["deltas"] != 0) & (found["deltas"].abs() < tiny)).any()
+    assert (torch.tensor(tiny) / 4).item() > 0  # outside the kernel all is as it was
 
 
 def test_calls_at_once_do_not_meet():

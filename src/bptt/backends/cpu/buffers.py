@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from bptt.backends.cpu.layout import Layout
+from bptt.backends.cpu.scratch import LINE
 from bptt.backends.cpu.stage import across
 from bptt.backends.cpu.tiling import Tiling
 
@@ -18,7 +19,7 @@ class Buffer(NamedTuple):
 def buffers(tilings: list[Tiling | None], layout: Layout) -> list[Buffer]:
     """Everything that a share needs, in the order in which it lies."""
     line = layout.lanes * layout.size
-    found = [Buffer("ones", line, 0)]
+    found = [Buffer("ones", line, 0), Buffer("control", LINE, 0)]
     cuts = [cut for cut in tilings if cut]
     if cuts:
         found.append(Buffer("sums", max(across(cut, layout) * cut.rows[0] for cut in cuts), 0))

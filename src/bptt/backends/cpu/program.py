@@ -145,8 +145,15 @@ def _run(parts: _Parts) -> list[str]:
         "shift += stride",
         "turn = 1 - turn",
     ]
-    loop = [f"begin({begins})", "for p in range(longest):", *indent(step), f"end(0, rows, {ends})"]
-    return [*_fetch(parts), *loop]
+    return [
+        *_fetch(parts),
+        "flush(control, 0)",
+        f"begin({begins})",
+        "for p in range(longest):",
+        *indent(step),
+        f"end(0, rows, {ends})",
+        "restore(control, 0)",
+    ]
 
 
 def _fetch(parts: _Parts) -> Iterator[str]:

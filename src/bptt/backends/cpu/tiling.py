@@ -5,9 +5,10 @@ and its weights, packed panel by panel, stay in the nearest cache while the rows
 
 One row must have about eight sums under way, or the processor waits for the last addition before
 it starts the next. (Where the weights are too many for the nearest cache it waits for them anyway.)
-Where there are few, a sum is made of several partial ones, taken in turn by k. How many is decided
-by the products' heights and the width alone, never by the number of rows: a row gives the same bits
-in whichever tile it is computed.
+Where there are few, a sum is made of several partial ones, taken in turn by k. (With sixteen
+registers that would leave no room for a second row, which is worth more.) How many is decided by
+the products' heights and the width alone, never by the number of rows: a row gives the same bits in
+whichever tile it is computed.
 """
 
 from typing import NamedTuple
@@ -74,16 +75,19 @@ def tiling(stage: Stage, lanes: int, registers: int, size: int) -> Tiling:
     weights = sum(len(p.products) * p.products[0].count for p in parts) * stage.width * size
     near = weights <= NEAR
     total = -(-stage.width // lanes)
-    panels = -(-total // max(1, (CHAINS if near else CHAINS // 2) // side))
+    chains = CHAINS if near and registers >= 32 else CHAINS // 2
+    panels = -(-total // max(1, chains // side))
     vectors = -(-total // panels)
-    partial = _partial(side * vectors) if near else 1
+    partial = _partial(side * vectors, chains) if near else 1
     held = registers * 3 // 4 // (side * vectors * partial)
     return Tiling(parts, panels, vectors, total - panels * (vectors - 1), partial, _heights(held))
 
 
-def _partial(sums: int) -> int:
-    """Partial sums for each of so many sums of a row."""
-    return 1 if sums >= 6 else 2 if sums >= 3 else 4
+def _partial(sums: int, chains: int) -> int:
+    """Partial sums for each of so many sums of a row: about as many chains as wanted."""
+    return next(
+        partial for partial in (1, 2, 4) if partial == 4 or 4 * sums * partial >= 3 * chains
+    )
 
 
 def _heights(most: int) -> tuple[int, ...]:

@@ -17,6 +17,9 @@
     claim(address, i)              adds 1 to the int64 at place i, for all threads at once, and
                                    gives what it was
     call(address, block)           calls the function at an address
+    flush(address, i)              from here on this thread takes numbers too small for full
+                                   precision for 0; how it was before is kept in the int64 there
+    restore(address, i)            as it was before
 
 and every operation of a stage. Addresses are integers, in bytes; places count numbers from them.
 """
@@ -25,6 +28,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
+from bptt.backends.cpu.simd.control import Control
 from bptt.backends.cpu.simd.operations import OPERATIONS
 from bptt.backends.cpu.simd.vector import (
     LANE,
@@ -149,6 +153,16 @@ class Words:
         given = [place, LANE(0), LANE(2), LANE(1)]  # to read, into the second cache, data
         kind = ir.FunctionType(ir.VoidType(), [value.type for value in given])
         call(self.builder, "llvm.prefetch.p0", kind, given)
+
+    def flush(self, address: Value, i: Value) -> None:
+        control = Control.here(self.builder, self._place(address, i, INTEGER))
+        if control is not None:
+            control.flush()
+
+    def restore(self, address: Value, i: Value) -> None:
+        control = Control.here(self.builder, self._place(address, i, INTEGER))
+        if control is not None:
+            control.restore()
 
     def _everywhere(self, one: Value, kind: ir.VectorType) -> Value:
         if isinstance(one, ir.Constant):
