@@ -14,7 +14,7 @@ def test_the_example_runs(capsys):
 
 
 def test_the_pages_it_names_are_there():
-    pages = re.findall(r"\]\((.*?)\)", README)
+    pages = re.findall(r"\]\((.*?)(?:#.*?)?\)", README)
     missing = [page for page in pages if not (ROOT / page).exists()]
     assert pages
     assert not missing
