@@ -258,9 +258,10 @@ LOOPS = [elman, elman_back, lstm, lstm_back, gru, layer_norm, softmax]
 
 
 def tensors(loop, T, B):
-    """Random memories and beginnings in float64; what is stored begins as 7."""
+    """Random memories and beginnings in float64; what is stored first begins as 7."""
     shapes = {"step": (T, B), "sequence": (B,), "weight": (), "carry": (B,)}
     stored = {store.memory for stage in loop.stages for store in stage.stores}
+    stored -= {v.memory for stage in loop.stages for v in stage.values if isinstance(v, Read)}
     memories, begin = {}, {}
     for name, kind, width, height in loop.memories:
         if kind == "matrix":
@@ -371,6 +372,14 @@ def test_reverse_and_lengths(make):
 def test_some_sequences_from_anywhere():
     rows = Rows(torch.tensor([4, 0, 2]), torch.tensor([1, 3, 2]), torch.tensor([2, 1, 3]))
     compare(lstm(33), 5, 5, rows)
+
+
+def test_a_stage_may_store_where_it_reads():
+    loop = lstm(40)
+    (stage,) = loop.stages
+    stores = tuple(s._replace(memory="p") if s.memory == "gates" else s for s in stage.stores)
+    memories = tuple(memory for memory in loop.memories if memory.name != "gates")
+    compare(Loop(memories, (stage._replace(stores=stores),)), 4, 7)
 
 
 @pytest.mark.parametrize("mode", ["enter", "leave"])
