@@ -9,7 +9,7 @@ Python is found here, with the line that does it.
 import os
 import random
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from types import FrameType
 from typing import Any, NamedTuple
 
@@ -212,7 +212,7 @@ def _numbers(operation: Operation) -> tuple:
     return operation.func, plain(operation.args), plain(operation.kwargs)
 
 
-def _gradients(roots: Leaves, targets: Leaves, seeds: Leaves, again: bool) -> Leaves:
+def _gradients(roots: Leaves, targets: Leaves, seeds: Leaves, again: bool) -> Sequence[Tensor]:
     """`torch.autograd.grad`, without its import of symbolic shapes: half a second at first use."""
     run = torch.autograd.Variable._execution_engine.run_backward
     edges = tuple(torch.autograd.graph.get_gradient_edge(target) for target in targets)
