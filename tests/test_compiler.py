@@ -439,7 +439,7 @@ def _check_random(trees, data) -> None:
 TREES = st.tuples(expressions(2), expressions(3), expressions(2))
 
 
-@settings(max_examples=24, deadline=None)
+@settings(max_examples=24, deadline=None, derandomize=True)  # `-m long` tries others
 @given(TREES, st.data())
 def test_random_cells(trees, data):
     _check_random(trees, data)
