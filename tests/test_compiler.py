@@ -269,6 +269,9 @@ def test_the_loop_is_minimal():
     assert any("matmul(x0, Wx)" in line for line in plan.forward["before"])
     assert any("matmul" in line for line in plan.forward["after"])
     assert plan.stages == (1, 2)
+    joined = bptt.plan(written("cat"), torch.randn(T, B, INPUTS))  # cat(x W, h) V, cut in two
+    assert sum("matmul(s0" in line for line in joined.forward["loop"]) == 1
+    assert sum("matmul" in line for line in joined.forward["before"]) == 2
     assert "in the loop, step by step" in str(plan)
 
 

@@ -85,6 +85,10 @@ class Graph:
                 self._waiting.add(number)
         return self._numbers[node]
 
+    def waits(self, number: int) -> bool:
+        """Whether a node depends on the step before."""
+        return number in self._waiting
+
     def number(self, value: float) -> int:
         # As text, for 0.0 and -0.0 are equal, and NaN is not equal to itself.
         return self.add("number", (), (), repr(float(value)))

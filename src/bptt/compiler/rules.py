@@ -43,11 +43,28 @@ def _product(low: Lowering, left: Ref, right: Ref) -> Lowered:
     if isinstance(a, Row) and isinstance(b, Row):
         return _of_rows(low, a, b)
     if isinstance(a, Row) and a.axis == 0:
-        return Row(low.graph.matmul(a.node, low.fixed(_fixed(low, right))), 0, a.inner)
+        return Row(_times(low, a.node, _fixed(low, right)), 0, a.inner)
     if isinstance(b, Row) and b.axis == 1 and b.inner == 1:
         transposed = low.once(aten.t.default, _fixed(low, left))
         return Row(low.graph.matmul(b.node, low.fixed(transposed)), 1)
     raise _mixes(low, "multiplies a weight by the batch from the wrong side")
+
+
+def _times(low: Lowering, node: int, weight: Ref) -> int:
+    """Rows times a weight. (x, s) W is x Wx + s Ws, of which x Wx need not wait for a state."""
+    graph, whole = low.graph, low.graph[node]
+    mixed = {graph.waits(part) for part in whole.operands} == {True, False}
+    if whole.op != "cat" or whole.attributes[0] != len(whole.shape) - 1 or not mixed:
+        return graph.matmul(node, low.fixed(weight))
+    total, start = None, 0
+    for part in whole.operands:
+        stop = start + graph[part].shape[-1]
+        rows = low.fixed(low.once(aten.slice.Tensor, weight, 0, start, stop))
+        product = graph.matmul(part, rows)
+        total = product if total is None else graph.call("add", total, product)
+        start = stop
+    assert total is not None
+    return total
 
 
 def _of_rows(low: Lowering, a: Row, b: Row) -> Sum:
