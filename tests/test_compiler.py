@@ -1,9 +1,11 @@
 """The recurrence compiler: any step by kernels, against the reference backend in float64."""
 
 import copy
+import gc
 import multiprocessing
 import threading
 import warnings
+import weakref
 from collections import OrderedDict
 
 import pytest
@@ -297,6 +299,37 @@ def test_calls_share_no_memory():
         first, _ = bptt.unroll(cell, xs[0])
         first.fill_(torch.nan)
         assert torch.equal(bptt.unroll(cell, xs[0])[0], alone[0])
+
+
+def test_a_value_that_is_two_outputs_is_two_tensors():
+    def step(x, h):
+        h = torch.tanh(x + h)
+        return (h, h, x), h
+
+    x = torch.randn(T, B, H)
+    with torch.no_grad():
+        (first, second, third), _ = bptt.unroll(step, x, torch.zeros(B, H))
+        kept, given = second.clone(), x.clone()
+        first.zero_()
+        third.zero_()
+    assert torch.equal(second, kept)
+    assert torch.equal(x, given)
+
+
+def test_plans_hold_for_one_default_dtype_and_are_let_go(double):
+    def step(x, h):
+        return torch.tanh(x.to(torch.get_default_dtype()) + h + torch.ones(1))
+
+    for dtype in (torch.float64, torch.float32):
+        torch.set_default_dtype(dtype)
+        x, h = torch.randn(T, B, H), torch.zeros(B, H)
+        outputs = [bptt.unroll(step, x, h, backend=name)[0] for name in ("cpu", "reference")]
+        assert outputs[0].dtype == dtype
+        assert_close(outputs[0], outputs[1], "values", "outputs")
+    compiled = weakref.ref(next(reversed(plans._ENTRIES.values())).compiled)
+    plans._ENTRIES.popitem()
+    gc.collect()
+    assert compiled() is None
 
 
 def test_an_output_written_into_spoils_no_gradient():

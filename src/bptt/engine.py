@@ -1,7 +1,5 @@
 """One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
 
-import random
-import sys
 from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple
@@ -11,6 +9,7 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from bptt import edges
+from bptt.again import differentiate
 from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Taken, Trajectory
@@ -19,7 +18,15 @@ from bptt.compiler.record import Recording, Watch
 from bptt.draws import Draws
 from bptt.replica import Replica
 from bptt.schedule import Schedule
-from bptt.step import Arguments, Leaves, Step, check_drawn, check_leaves, check_untouched
+from bptt.step import (
+    Arguments,
+    Leaves,
+    Step,
+    check_drawn,
+    check_leaves,
+    check_untouched,
+    other_generators,
+)
 
 
 def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
@@ -84,10 +91,10 @@ def _first_step_watched(
     before = [leaf.requires_grad_(is_real(leaf)) for leaf in before]  # as in the backward pass
     recording = Recording(x=x, s=before, w=replica.weights + replica.constants)
     versions = [leaf._version for leaf in x + before]
-    since, drawn = edges.now(), _other_generators()
+    since, drawn = edges.now(), other_generators()
     with recording, Watch(recording), problem.draws.told(recording):
         outputs, state = _run_first(problem, x, before)
-    check_drawn(drawn, _other_generators())
+    check_drawn(drawn, other_generators())
     check_untouched(x + before, versions)
     replica.check_unchanged()
     given = {id(leaf) for leaf in x + before}
@@ -105,12 +112,6 @@ def _first_step_watched(
     fixed, taken = replica.weights + replica.constants, (x, before)
     with torch.no_grad():
         return first, problem, repeat(opening, problem.draws, fixed, taken, first)
-
-
-def _other_generators() -> tuple[Any, ...]:
-    """The states of Python's and numpy's own generators."""
-    numpy = sys.modules.get("numpy")
-    return random.getstate(), None if numpy is None else numpy.random.get_state()[1].tobytes()
 
 
 def _detached(outputs: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
@@ -236,20 +237,7 @@ def _differentiable_adjoint(
         problem = job.problem._replace(step=step)
         trajectory = reference.forward(problem, inputs, initial, fresh)
     results = [*trajectory.outputs, *trajectory.final]
-    pairs = [
-        (result, adjoint)
-        for result, adjoint in zip(results, adjoints, strict=True)
-        if adjoint is not None and result.requires_grad
-    ]
-    wanted = [index for index, needed in enumerate(ctx.needs_input_grad[1:]) if needed]
-    gradients: list[Tensor | None] = [None] * len(tensors)
-    if pairs and wanted:
-        roots, seeds = zip(*pairs, strict=True)
-        targets = [views[index] for index in wanted]
-        found = torch.autograd.grad(roots, targets, seeds, create_graph=True, allow_unused=True)
-        for index, gradient in zip(wanted, found, strict=True):
-            gradients[index] = gradient
-    return gradients
+    return differentiate(results, views, adjoints, ctx.needs_input_grad[1:])
 
 
 def _is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:

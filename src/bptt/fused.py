@@ -323,12 +323,15 @@ def _outputs(job: Job, direction: Direction, values: Values, fixed: dict[Ref, Te
     found = run.run([values[n] for n in run.given], fixed, course.steps, rows)
     computed = dict(zip(direction.columns.after, found, strict=True))
     values.update((n, t) for n, t in computed.items() if n not in values)
-    live = course.live()
+    live, seen = course.live(), set[int]()
     outputs = []
     for node in compiled.step.outputs:
         whole = computed[node] if node in computed else values[node]
-        if node in run.given:  # handed through: nobody else's memory
+        if (
+            node in direction.columns.given or node in seen
+        ):  # memory of the caller's, or shown twice
             whole = whole.clone()
+        seen.add(node)
         if live is not None and node in computed:
             whole = torch.where(_like(live, whole), whole, whole.new_zeros(()))
         if graph[node].mask and whole.dtype != torch.bool:

@@ -52,8 +52,9 @@ def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
         tuple((leaf.shape[1:], leaf.dtype, grad and leaf.requires_grad) for leaf in inputs),
         tuple((leaf.shape, leaf.dtype) for leaf in initial),
         grad,
+        torch.get_default_dtype(),  # of what the step makes without naming a dtype
     )
-    entry = _ENTRIES.get(key)
+    entry = _held(key)
     if entry is None:
         entry = _make(step, inputs, initial, made, grad)
         with _LOCK:
@@ -61,6 +62,14 @@ def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
             while len(_ENTRIES) > MOST:
                 _ENTRIES.popitem(last=False)
     return entry, made
+
+
+def _held(key: tuple) -> Entry | None:
+    """A plan that was used before; it is now the last to be let go."""
+    with _LOCK:
+        if key in _ENTRIES:
+            _ENTRIES.move_to_end(key)
+        return _ENTRIES.get(key)
 
 
 def warn(entry: Entry) -> None:

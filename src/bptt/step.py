@@ -1,5 +1,7 @@
 """A recurrent cell as a function from leaves to leaves, in either of the two protocols."""
 
+import random
+import sys
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -129,6 +131,12 @@ def check_untouched(given: Leaves, versions: list[int]) -> None:
                 f"The step changes its argument of shape {tuple(leaf.shape)} in place. Steps are "
                 "run again from stored states: return a new tensor, as in `s * a` for `s.mul_(a)`."
             )
+
+
+def other_generators() -> tuple[Any, ...]:
+    """The states of Python's and numpy's own generators."""
+    numpy = sys.modules.get("numpy")
+    return random.getstate(), None if numpy is None else numpy.random.get_state()[1].tobytes()
 
 
 def check_drawn(before: tuple, after: tuple) -> None:

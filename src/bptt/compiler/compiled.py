@@ -76,6 +76,7 @@ class Compiled:
         self.differentiable = bool(roots)
         self.kept = tuple(split.to_keep(step, roots)) if roots else ()
         self.weights = self._once(step.frontier)
+        self._backward: dict[frozenset[int], Direction] = {}
         self.inputs, self.random, self.losses, self.states = (
             self._slots(op) for op in ("input", "draw", "d_output", "state")
         )
@@ -123,9 +124,13 @@ class Compiled:
         given = parallel(columns.graph, (*columns.given, *columns.kept), columns.after, self.dtype)
         return bool(set(given.given) & {slot.node for slot in self.states})
 
-    @functools.cache  # noqa: B019  as long-lived as the plan that holds it
     def backward(self, absent: frozenset[int]) -> Direction:
         """Backward, where the outputs `absent` were not used."""
+        if absent not in self._backward:
+            self._backward[absent] = self._made_backward(absent)
+        return self._backward[absent]
+
+    def _made_backward(self, absent: frozenset[int]) -> Direction:
         graph = self.step.graph
         leaves = [n for n, node in enumerate(graph.nodes) if node.op in LEAVES]
         stored = [n for n in leaves if graph[n].op in ("input", "state", "draw")]

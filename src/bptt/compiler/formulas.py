@@ -201,7 +201,7 @@ FORMULAS: dict[str, Callable[..., Value]] = {
     "div": _div,
     "pow": _pow,
     "square": lambda x: x * x,
-    "exp2": lambda x: x.graph and Value(x.graph, x.graph.number(2.0)).pow(x),
+    "exp2": lambda x: Value(x.graph, x.graph.number(2.0)).pow(x),
     "sgn": lambda x: x.sign(),
     "positive": lambda x: x,
     "relu": lambda x: where(x <= 0, 0.0, x),

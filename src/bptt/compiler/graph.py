@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
-from bptt.compiler.stages import MASKS, OPERATIONS
+from bptt.compiler.stages import MASKS
 
 # Nodes that stand for numbers from outside; `attributes` is (index,).
 LEAVES = (
@@ -26,10 +26,9 @@ LEAVES = (
     "d_state",  # dE/ds_t
     "stored",  # a value that the forward pass has kept
 )
-# Nodes that move or combine features; the rest are OPERATIONS, applied number by number.
-SHAPING = ("slice", "cat", "reshape", "permute", "expand")
+# Products with weights. Beside these: "slice", "cat", "reshape", "permute", "expand", "sum" and
+# "max" of features, and OPERATIONS, applied number by number.
 CONTRACTIONS = ("matmul", "heads")
-REDUCTIONS = ("sum", "max")
 # Sums over rows: t(a) b, a's column sums, a's sum over the steps alone; then `linear`, an operation
 # of torch's on such a sum. Their shape is the whole result's.
 SUMS = ("outer", "total", "steps", "linear")
@@ -284,10 +283,6 @@ class Graph:
         """a (..., h, K) times a fixed (h, K, N): a product for each head."""
         shape = (*self.nodes[a].shape[:-1], self.nodes[weight].shape[-1])
         return self.add("heads", (a, weight), shape)
-
-
-def is_pointwise(node: Node) -> bool:
-    return node.op in OPERATIONS
 
 
 def _broadcast(shapes: Sequence[tuple[int, ...]]) -> tuple[int, ...]:

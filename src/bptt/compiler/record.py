@@ -109,13 +109,13 @@ class Watch(TorchFunctionMode):
         self._recording = recording
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in _UNSEEN:
+        if func in UNSEEN:
             self._recording.reason = f"{func.__name__} leaves the graph"
         return func(*args, **(kwargs or {}))
 
 
 # Data read without an operation, and hooks, which run in the backward pass.
-_UNSEEN = {
+UNSEEN = {
     Tensor.__array__,
     Tensor.__dlpack__,
     Tensor.__format__,
@@ -133,13 +133,13 @@ def view_of(tensor: Tensor) -> tuple:
     return tensor.data_ptr(), tensor.dtype, tensor.shape, tensor.stride(), bits
 
 
-_DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
+DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
 @functools.cache
 def _cannot_replay(func: Any) -> str | None:
     if torch.Tag.nondeterministic_seeded in func.tags:
         return f"{func} draws random numbers"
-    if any(tag in func.tags for tag in _DATA_DEPENDENT):
+    if any(tag in func.tags for tag in DATA_DEPENDENT):
         return f"{func} makes Python depend on the data"
     return None

@@ -7,7 +7,6 @@ Python is found here, with the line that does it.
 """
 
 import os
-import random
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -19,10 +18,10 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from bptt import edges
-from bptt.compiler.record import Operation, Ref, view_of
+from bptt.compiler.record import DATA_DEPENDENT, UNSEEN, Operation, Ref, view_of
 from bptt.draws import Draws
 from bptt.errors import BackendError
-from bptt.step import Leaves, Step, check_drawn, check_leaves, check_untouched
+from bptt.step import Leaves, Step, check_drawn, check_leaves, check_untouched, other_generators
 
 _OWN = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))
 
@@ -85,12 +84,12 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     tape, draws = _Tape(x=inputs, s=state, w=fixed), Draws(seed=0)
     tape.batch = state[0].shape[0]
     versions = [leaf._version for leaf in [*inputs, *state, *fixed]]
-    drawn = _other_generators()
+    drawn = other_generators()
     draws.begin(0)
     since = edges.now()
     with torch.set_grad_enabled(backward), tape, _Watch(), draws.told(tape), draws:
         outputs, after = step(inputs, state)
-    check_drawn(drawn, _other_generators())
+    check_drawn(drawn, other_generators())
     check_untouched([*inputs, *state, *fixed], versions)
     check_leaves(outputs, after, state, state[0].shape[0])
     if not draws.repeatable:
@@ -373,11 +372,10 @@ def _line(frame: FrameType | None) -> str:
 
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)
-_DATA_DEPENDENT = (torch.Tag.data_dependent_output, torch.Tag.dynamic_output_shape)
 
 
 def _check_data_free(func: Any, line: str) -> None:
-    if any(tag in func.tags for tag in _DATA_DEPENDENT):
+    if any(tag in func.tags for tag in DATA_DEPENDENT):
         raise Untraceable(
             "Python looks at the data here (an `if` on a tensor, .item(), a mask as an index). "
             "Choose with torch.where(condition, a, b) instead",
@@ -389,27 +387,10 @@ class _Watch(TorchFunctionMode):
     """While active, refuses what reads data without an operation."""
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in _UNSEEN:
+        if func in UNSEEN:
             raise Untraceable(
                 f"{func.__name__} takes numbers out of torch, where no kernel can follow. Use "
                 "torch's own operations",
                 _line(sys._getframe(1)),
             )
         return func(*args, **(kwargs or {}))
-
-
-_UNSEEN = {
-    Tensor.__array__,
-    Tensor.__dlpack__,
-    Tensor.data_ptr,
-    Tensor.numpy,
-    Tensor.register_hook,
-    Tensor.tolist,
-    Tensor.untyped_storage,
-}
-
-
-def _other_generators() -> tuple[Any, ...]:
-    """The states of Python's and numpy's own generators."""
-    numpy = sys.modules.get("numpy")
-    return random.getstate(), None if numpy is None else numpy.random.get_state()[1].tobytes()

@@ -2,6 +2,7 @@
 
 import itertools
 import linecache
+import weakref
 from collections.abc import Callable
 from typing import Any
 
@@ -13,4 +14,5 @@ def function(source: str, name: str, namespace: dict[str, Any]) -> Callable[...,
     filename = f"<bptt {name} {next(_NUMBERS)}>"
     linecache.cache[filename] = (len(source), None, source.splitlines(keepends=True), filename)
     exec(compile(source, filename, "exec"), namespace)
+    weakref.finalize(namespace[name], linecache.cache.pop, filename, None)
     return namespace[name]
