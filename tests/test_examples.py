@@ -39,6 +39,15 @@ def test_resets_and_lengths_are_the_episodes_alone(capsys):
     assert max(gaps) < 1e-14
 
 
+def test_recurrent_policy_learns_and_replays_in_one_call(capsys):
+    out = _run("recurrent_policy", capsys)
+    assert _numbers(out, r"turned the right way (\d+)%")[0] < 75  # it had to learn
+    assert _numbers(out, r"after training (\d+)%") > [90]
+    assert _numbers(out, r"inside the rollout: (\d+)") > [100]
+    assert _numbers(out, r"by hand differ by (\S+)\n") < [1e-12]
+    assert _numbers(out, r"is ([\d.]+) times as fast") > [1]
+
+
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)
 def test_every_example_is_tested_here(script):
     assert f'"{script.stem}"' in Path(__file__).read_text()
