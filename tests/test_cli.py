@@ -75,7 +75,12 @@ def test_from_data_to_forecast(command, tmp_path):
 
 def test_a_text_is_learnt_and_written(command, tmp_path):
     (tmp_path / "song.txt").write_text("row, row, row your boat gently down the stream. " * 30)
-    assert command("train", "song.txt", "--window", "16", *QUICK, "--out", "song")[0] == 0
+    code, out, _ = command(
+        "train", "song.txt", "--window", "16", *QUICK, "--out", "my [first] song"
+    )
+    assert code == 0
+    assert "next    bptt generate 'my [first] song' --prompt row\n" in out
+    Path("my [first] song").rename("song")
     first = command("generate", "song", "--prompt", "row", "--length", "20", "--seed", "1")
     assert first[0] == 0
     assert first[1].startswith("row")
@@ -85,6 +90,13 @@ def test_a_text_is_learnt_and_written(command, tmp_path):
     assert code == 0
     assert err.startswith("bptt: note: The prompt has '!', 'R', which training never had: 2 of 4")
     assert command("predict", "song", "song.txt")[0] == 2
+
+
+def test_a_note_names_data_as_the_user_did(command):
+    assert command("train", "sunspots", *QUICK, "--window", "8", "--out", "run")[0] == 0
+    code, _, err = command("evaluate", "run", "sunspots")
+    assert code == 0
+    assert err.startswith("bptt: note: sunspots: seasonal naive (11) is left out")
 
 
 def test_without_data_a_shipped_set_is_taken_and_all_are_listed(command):
@@ -238,7 +250,7 @@ def test_help_does_not_wait_for_what_the_verbs_need():
     code = """
 import sys
 from bptt.cli.verbs import VERBS, app
-for words in ["--help"], ["--version"], ["train", "--help"], ["predict", "--help"]:
+for words in ["--version"], ["--help"], *([verb, "--help"] for verb in VERBS):
     app(words, result_action="return_value")
 print([m for m in ("torch", "numpy", "polars", "lightning", "altair") if m in sys.modules])"""
     said = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

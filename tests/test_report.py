@@ -30,7 +30,7 @@ from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation
 
 CONFIG = """\
-format = 1
+format = 2
 command = {command}
 started = 2026-11-23T04:05:06+00:00
 
@@ -140,7 +140,7 @@ def make_run(
         task=task, command=json.dumps(f"bptt train {task}.csv --target {HOSTILE}")
     )
     (folder / "config.toml").write_text(config)
-    (folder / "model.json").write_text(json.dumps({"format": 1, "parameters": 9169}))
+    (folder / "model.json").write_text(json.dumps({"format": 2, "parameters": 9169}))
     write_metrics(folder / "metrics.csv", measured, steps, epochs, spoilt or {})
     write_evaluation(folder, measured)
     return folder
@@ -463,8 +463,8 @@ def test_a_run_without_a_step_has_a_report(tmp_path: Path) -> None:
     ("name", "content", "says"),
     [
         ("config.toml", None, "missing"),
-        ("config.toml", "format = 2", "its format is 2, and this bptt .* reads format 1"),
-        ("config.toml", "format = 1\nversions = 3", "expected command, started, data"),
+        ("config.toml", "format = 1", "its format is 1, and this bptt .* reads format 2"),
+        ("config.toml", "format = 2\nversions = 3", "expected command, started, data"),
         ("config.toml", "a = = 1", "is damaged: Invalid value .*Put it back"),
         ("model.json", None, "missing"),
         ("model.json", "[1]", "damaged: expected a table of names.*--resume .* writes it anew"),
@@ -527,7 +527,7 @@ def test_facts_have_their_units(tmp_path: Path) -> None:
     config = (folder / "config.toml").read_text()
     (folder / "config.toml").write_text(config + "checkpoint_every = 30.0\n")
     shape = {"numeric": 2, "categories": [7], "outputs": 6, "read": "every step"}
-    (folder / "model.json").write_text(json.dumps({"format": 1, "shape": shape}))
+    (folder / "model.json").write_text(json.dumps({"format": 2, "shape": shape}))
     words = report(folder).words
     for fact in (
         "checkpoint every 30 s",

@@ -220,7 +220,7 @@ class Hostile:
 @pytest.mark.parametrize("as_zip", [True, False])
 def test_a_hostile_checkpoint_is_refused_and_runs_nothing(tmp_path, as_zip):
     path, mark = tmp_path / "state.pt", tmp_path / "ran"
-    torch.save({"format": 1, "x": Hostile(mark)}, path, _use_new_zipfile_serialization=as_zip)
+    torch.save({"format": 2, "x": Hostile(mark)}, path, _use_new_zipfile_serialization=as_zip)
     with pytest.raises(RunError, match=r"was not read|is damaged: .*zip"):
         load_checkpoint(path)
     assert not mark.exists()
@@ -233,7 +233,7 @@ def test_a_hostile_checkpoint_is_refused_and_runs_nothing(tmp_path, as_zip):
         (lambda path: path.write_bytes(path.read_bytes()[:-100]), "damaged"),
         (lambda path: path.write_bytes(b""), "damaged"),
         (spoil, "damaged"),
-        (lambda path: save_checkpoint(path, {"format": 99}), "reads format 1"),
+        (lambda path: save_checkpoint(path, {"format": 99}), "reads format 2"),
         (lambda path: save_checkpoint(path, {"weights": {}}), "damaged: it lacks 'metrics_bytes'"),
         (lambda path: torch.save([1, 2], path), "no checkpoint of a run"),
     ],
@@ -275,17 +275,17 @@ def test_resuming_refuses_changed_data_and_a_cut_metrics_file(data):
     [
         ("config.toml", None, "config.toml is missing. Put it back"),
         ("config.toml", "format = ", r"config.toml is damaged: Invalid value .*Put it back"),
-        ("config.toml", "format = 1\n[versions]\nbptt = '1'", "is damaged: it lacks 'data'"),
-        ("config.toml", "format = 2\n[versions]\nbptt = '9'", "reads format 1"),
+        ("config.toml", "format = 2\n[versions]\nbptt = '1'", "is damaged: it lacks 'data'"),
+        ("config.toml", "format = 3\n[versions]\nbptt = '9'", "reads format 2"),
         ("model.json", None, r"missing. `bptt train --resume \S+/run` writes it anew"),
         ("model.json", "{", r"damaged: .*line 1.*`bptt train --resume \S+/run` writes it anew"),
-        ("model.json", '{"format": 2}', "reads format 1"),
-        ("model.json", '{"format": 1, "cell": "gru"}', "damaged: it lacks 'hidden'"),
+        ("model.json", '{"format": 1}', "reads format 2"),
+        ("model.json", '{"format": 2, "cell": "gru"}', "damaged: it lacks 'hidden'"),
         ("model.safetensors", None, r"missing. .*`bptt train --resume \S+/run` writes it anew"),
         ("model.safetensors", "no numbers", r"damaged: .*`bptt train --resume \S+/run` writes"),
     ],
 )
-def test_a_broken_or_newer_run_is_refused(data, file, content, message):
+def test_a_broken_older_or_newer_run_is_refused(data, file, content, message):
     run = train(job_for(data, "classify", "run", epochs=1))
     _, (network, task) = read_all(run.folder)
     assert not network.training

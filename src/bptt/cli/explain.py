@@ -8,9 +8,6 @@ from rich.highlighter import RegexHighlighter
 from rich.theme import Theme
 
 from bptt.errors import ArgumentError
-from bptt.lesson import make_example, work
-from bptt.lesson.arrays import read_arrays
-from bptt.lesson.page import page
 
 WIDEST = 100
 
@@ -101,6 +98,10 @@ def explain(
     """
     if not 1 <= digits <= 12:
         raise ArgumentError(f"--digits must be from 1 to 12, got {digits}.")
+    from bptt.lesson import make_example, work
+    from bptt.lesson.arrays import read_arrays
+    from bptt.lesson.page import page
+
     example = make_example(
         read_arrays(weights) if weights else None,
         t=t,

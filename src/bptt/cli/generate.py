@@ -1,5 +1,6 @@
 """`bptt generate`."""
 
+import shlex
 from pathlib import Path
 
 from bptt.errors import ArgumentError, RunError
@@ -34,6 +35,6 @@ def generate(
     if not isinstance(trained.task, Text):
         raise RunError(
             f"expected a run trained on a text; {run} was trained to {trained.task.name}: "
-            f"bptt predict {run} DATA"
+            f"bptt predict {shlex.quote(str(run))} DATA"
         )
     print(prompt + trained.task.generate(trained.forward, prompt, length, temperature, seed))

@@ -13,6 +13,7 @@ from bptt.report.figures import count, figure, metric, shortened, visible
 from bptt.report.read import read_run
 from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation
+from bptt.tasks.text import Text as TextTask
 from bptt.train.job import Job
 from bptt.train.run import Run
 from bptt.version import __version__
@@ -58,7 +59,8 @@ def show_stop(console: Console, job: Job, *, at_once: bool) -> None:
     """Ctrl-C: where everything is, and how to go on."""
     saved = f"Stopped and saved after {count(job.state.position.done, 'step')}"
     what = "Stopped at once; the last checkpoint stands" if at_once else saved
-    console.print(f"{what}. Go on with:  bptt train --resume {job.run}", soft_wrap=True)
+    command = shlex.join(["bptt", "train", "--resume", str(job.run)])
+    console.print(f"{what}. Go on with:  {command}", soft_wrap=True, markup=False)
 
 
 def show_outcome(console: Console, job: Job, run: Run) -> None:
@@ -70,9 +72,11 @@ def show_outcome(console: Console, job: Job, run: Run) -> None:
     if found.evaluation is not None:
         console.print(comparison(Evaluation(**found.evaluation["test"])))
     for line in (f"\n{verdict.answer}. {verdict.sentence}", *verdict.notes):
-        console.print(line)
-    console.print(f"\n  report  {run.report}", soft_wrap=True)
-    console.print(f"  next    {shlex.join(_next_command(job, run))}", soft_wrap=True)
+        console.print(line, markup=False)
+    places = {"report": str(run.report), "next": shlex.join(_next_command(job, run))}
+    console.print()
+    for name, place in places.items():
+        console.print(f"  {name:8}{place}", soft_wrap=True, markup=False)
 
 
 def comparison(evaluation: Evaluation, title: str = "test part") -> Table:
@@ -96,8 +100,8 @@ def comparison(evaluation: Evaluation, title: str = "test part") -> Table:
 
 def _next_command(job: Job, run: Run) -> list[str]:
     """What to try with the trained network."""
-    if job.config.task == "text":
-        return ["bptt", "generate", str(run), "--prompt", "And"]
+    if isinstance(job.task, TextTask):
+        return ["bptt", "generate", str(run), "--prompt", job.task.prompt()]
     if job.config.options.known:  # to predict takes rows that these data need not have
         return ["bptt", "evaluate", str(run), job.config.data]
     return ["bptt", "predict", str(run), job.config.data]

@@ -1,6 +1,7 @@
 """`bptt predict`."""
 
 import io
+import shlex
 import sys
 from pathlib import Path
 
@@ -33,7 +34,7 @@ def predict(run: Path, data: str, /, *, out: Path | None = None, overwrite: bool
     if not isinstance(trained.task, Forecast | Classify):
         raise RunError(
             f"expected a run that forecasts or classifies; {run} was trained on a text, and "
-            f"writes: bptt generate {run} --prompt TEXT"
+            f"writes: bptt generate {shlex.quote(str(run))} --prompt TEXT"
         )
     table = trained.task.predict(trained.forward, find_source(data, None).path)
     if out is None:

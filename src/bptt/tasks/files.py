@@ -9,6 +9,18 @@ from bptt.errors import DataError
 DATA = (".csv", ".tsv", ".parquet", ".ts", ".txt")
 
 
+SHIPPED = Path(__file__).parent / "data"  # the data sets that come with the package
+
+
+def spoken(path: Path) -> str:
+    """How messages name a data file: as the user did, also one that comes with the package.
+
+    >>> spoken(SHIPPED / "co2.csv"), spoken(Path("shop/co2.csv"))
+    ('co2', 'shop/co2.csv')
+    """
+    return path.stem if path.parent == SHIPPED else str(path)
+
+
 def nearest(name: str, names: Iterable[str]) -> str:
     """A question whether the nearest of `names` was meant; "" where none is near.
 

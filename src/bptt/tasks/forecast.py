@@ -13,6 +13,7 @@ from torch import Tensor
 from bptt.errors import DataError, DataWarning
 from bptt.tasks.choice import choose_columns
 from bptt.tasks.encoding import Floats, warn_of_unseen
+from bptt.tasks.files import spoken
 from bptt.tasks.learnt import Learnt, in_rows, learn
 from bptt.tasks.measure import measure
 from bptt.tasks.missing import IN_WORDS
@@ -63,7 +64,7 @@ class Forecast(Task[Learnt, Data]):
         cuts = np.stack([first, first, first, panel.ends], 1)
         task = type(self)(self.learnt, prepare(panel, self.learnt, cuts, Path(path).name))
         for note in filter(None, (task._unmeasured(), task._unseasonal())):
-            warnings.warn(f"{path}: {note}.", DataWarning, stacklevel=2)
+            warnings.warn(f"{spoken(Path(path))}: {note}.", DataWarning, stacklevel=2)
         return task
 
     def _unseasonal(self) -> str | None:
@@ -95,8 +96,8 @@ class Forecast(Task[Learnt, Data]):
         short = shorter_than(need, panel, panel.sizes)
         if short:
             raise DataError(
-                f"{path}: {need} rows of each series are needed, for the model reads a window of "
-                f"{self.learnt.window}; {short}. Give more rows, or train with a smaller --window."
+                f"{spoken(Path(path))}: {need} rows of each series are needed, for the model reads "
+                f"a window of {self.learnt.window}; {short}. Give more rows, or train with a smaller --window."
             )
         warn_of_unseen(panel.frame, self.learnt.columns.words, self.learnt.codes, table.source)
         return panel

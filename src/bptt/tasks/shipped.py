@@ -6,9 +6,8 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from bptt.tasks.files import SHIPPED
 from bptt.tasks.options import DataOptions
-
-FOLDER = Path(__file__).parent / "data"
 
 
 @dataclass(frozen=True)
@@ -36,7 +35,7 @@ class Dataset:
 
 @cache
 def _all() -> tuple[Dataset, ...]:
-    facts = tomllib.loads((FOLDER / "PROVENANCE.toml").read_text("utf-8"))
+    facts = tomllib.loads((SHIPPED / "PROVENANCE.toml").read_text("utf-8"))
     return tuple(_dataset(name, fact) for name, fact in facts.items())
 
 
@@ -50,7 +49,7 @@ def _dataset(name: str, fact: dict[str, Any]) -> Dataset:
         about=fact["about"],
         size=fact["size"],
         provenance=f"{fact['origin']}; {fact['licence']}",
-        file=FOLDER / fact["file"],
+        file=SHIPPED / fact["file"],
         options=DataOptions(**options),
     )
 

@@ -14,7 +14,7 @@ from bptt.errors import DataError
 from bptt.tasks.baselines import CharacterCounts
 from bptt.tasks.chance import in_blocks, sign_flip_test
 from bptt.tasks.encoding import Floats
-from bptt.tasks.files import read_utf8
+from bptt.tasks.files import read_utf8, spoken
 from bptt.tasks.options import DataOptions
 from bptt.tasks.scores import text_metrics
 from bptt.tasks.task import PARTS, Batch, Batches, Evaluation, Forward, NetworkShape, Part, Task
@@ -25,6 +25,7 @@ SHARES = (0.80, 0.90)  # of the characters: the end of training, the end of vali
 USUAL_WINDOW, LEAST_CHARACTERS = 64, 100
 BLOCK = 64  # neighbouring characters are no independent trials; such blocks nearly are
 SAMPLES, PROMPT, WRITTEN = 3, 40, 240  # what the report shows: samples, and characters in each
+FIRST = 400  # characters to look for a first word in
 
 
 class RowBatches(Batches):
@@ -108,7 +109,7 @@ class Text(Task[TextLearnt, TextData]):
         text = read_utf8(Path(path))
         if len(text) < 2:
             raise DataError(f"{path} has {len(text)} characters; two are needed at least.")
-        codes = self.learnt.vocabulary.encode_new(text, str(path))
+        codes = self.learnt.vocabulary.encode_new(text, spoken(Path(path)))
         return type(self)(self.learnt, TextData({"test": codes}, Path(path).name))
 
     @property
@@ -177,6 +178,12 @@ class Text(Task[TextLearnt, TextData]):
             "unigram": -np.log(counts.unigram(after)),
             "bigram": -np.log(counts.bigram(before, after)),
         }
+
+    def prompt(self) -> str:
+        """What to let a network go on from at first: the training part's first word."""
+        start = self.learnt.vocabulary.decode(self.data.parts["train"][:FIRST])
+        words = start.split() or [start]
+        return next(filter(str.isalpha, words), words[0])[:PROMPT]
 
     def generate(
         self, forward: Forward, prompt: str, length: int, temperature: float = 1.0, seed: int = 0

@@ -9,7 +9,7 @@ from typing import Any
 from bptt.errors import RunError
 from bptt.version import __version__
 
-FORMAT = 1  # of a run's files
+FORMAT = 2  # of a run's files; raised when one of them must hold what it need not have held
 
 BACK = "Put it back, or train again to a new folder"
 ANEW = "`bptt train --resume {run}` writes it anew"
