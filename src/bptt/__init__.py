@@ -7,13 +7,14 @@ from bptt.version import __version__
 
 if TYPE_CHECKING:
     from bptt import cells, errors, methods, nn, remedies, testing
-    from bptt.methods import Full
+    from bptt.methods import Full, Truncated
     from bptt.plan import Plan, plan
     from bptt.unroll import unroll
 
 __all__ = [
     "Full",
     "Plan",
+    "Truncated",
     "__version__",
     "cells",
     "errors",
@@ -25,4 +26,6 @@ __all__ = [
     "unroll",
 ]
 
-make_lazy(__name__, {"methods": ["Full"], "plan": ["Plan", "plan"], "unroll": ["unroll"]})
+make_lazy(
+    __name__, {"methods": ["Full", "Truncated"], "plan": ["Plan", "plan"], "unroll": ["unroll"]}
+)

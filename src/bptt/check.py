@@ -1,13 +1,13 @@
 """What `unroll` is given, checked: an error names the argument, what it got and what it needs."""
 
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, get_args
 
 import torch
 from torch import Tensor, nn
 
 from bptt.errors import ArgumentError, BackendError, CellError, StructureError
-from bptt.methods import Full
+from bptt.methods import Method
 from bptt.step import Arguments, Leaves
 from bptt.structure import describe, leaves_of, structure
 
@@ -38,8 +38,9 @@ def choices(cell: Any, method: Any, backend: Any) -> None:
     if isinstance(cell, type):
         raise CellError(f"cell: expected a cell, got the class {cell.__name__}: make one of it.")
     one_step(cell)
-    if not isinstance(method, Full):
-        raise StructureError(f"method: expected bptt.Full(), got {method!r}.")
+    if not isinstance(method, Method):
+        names = ", ".join(f"bptt.{kind.__name__}" for kind in get_args(Method))
+        raise StructureError(f"method: expected one of {names}, got {describe(method)}.")
     if backend not in BACKENDS:
         raise BackendError(f"backend: this version has {_listed(BACKENDS)}, not {backend!r}.")
 

@@ -89,11 +89,12 @@ class Draws(TorchDispatchMode):
         }
         return other
 
-    def steps(self, operation: int, count: int) -> Tensor:
-        """(count, ...) the numbers of an operation at the first `count` steps."""
+    def steps(self, operation: int, count: int, first: int = 0) -> Tensor:
+        """(count, ...) the numbers of an operation at `count` steps from `first` on."""
         base, like = self._plan[operation]
-        blocks = [self._block(base, like, operation, j) for j in range(-(-count // BLOCK))]
-        return torch.cat(blocks)[:count]
+        start, stop = first // BLOCK, -(-(first + count) // BLOCK)
+        blocks = [self._block(base, like, operation, j) for j in range(start, stop)]
+        return torch.cat(blocks)[first - start * BLOCK :][:count]
 
     def inside(self) -> AbstractContextManager:
         """Where a step is run: with its draws substituted, if it draws."""

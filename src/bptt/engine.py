@@ -9,13 +9,16 @@ from torch import Tensor
 from torch.nn.utils import parametrize
 
 from bptt import edges
-from bptt.again import differentiate
+from bptt.again import Restart, differentiate
 from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Taken, Trajectory
 from bptt.backends.repeat import Opening, Repeat, repeat
 from bptt.compiler.record import Recording, Watch
 from bptt.draws import Draws
+from bptt.errors import BackendError
+from bptt.methods import Method
+from bptt.methods.spans import Spans
 from bptt.replica import Replica
 from bptt.schedule import Schedule
 from bptt.step import (
@@ -29,13 +32,16 @@ from bptt.step import (
 )
 
 
-def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, Leaves]:
+def run(
+    step: Step, schedule: Schedule, arguments: Arguments, method: Method
+) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) in time order and the final state (B, ...), in autograd's graph.
 
     Args:
         step: the cell as a step; it knows the cell's protocol once this has run.
         schedule: who steps when, at least one step.
         arguments: inputs (T, B, ...), state and fresh state (B, ...).
+        method: how the gradient goes back.
     """
     with plain_numerics(arguments.initial[0].device.type):
         if not torch.is_grad_enabled():
@@ -48,7 +54,7 @@ def run(step: Step, schedule: Schedule, arguments: Arguments) -> tuple[Leaves, L
         step.protocol = problem.step.protocol
         inputs, initial, fresh = arguments
         counts = len(inputs), len(initial), len(fresh)
-        job = _Job(problem, replica, first, again, counts)
+        job = _Job(problem, replica, first, again, counts, method.spans(schedule.counts))
         results = _Unroll.apply(job, *inputs, *initial, *fresh, *replica.sources)
     count = len(results) - len(initial)
     return list(results[:count]), list(results[count:])
@@ -64,6 +70,7 @@ class _Job(NamedTuple):
     first: tuple[Leaves, Leaves]
     again: Repeat | None
     counts: tuple[int, int, int]  # of the leaves of inputs, state and fresh state
+    spans: Spans | None
 
     def split(self, values: Sequence[Any]) -> list[list[Any]]:
         """Values in the order of the tensors, parted: inputs, initial, fresh, weights."""
@@ -198,7 +205,12 @@ class _Unroll(torch.autograd.Function):
             count = ctx.sizes[1]
             wanted = ctx.needs_input_grad[1 : 1 + len(taken.inputs)]
             found = reference.adjoint(
-                job.problem, taken, list(adjoints[:count]), list(adjoints[count:]), wanted
+                job.problem,
+                taken,
+                list(adjoints[:count]),
+                list(adjoints[count:]),
+                wanted,
+                job.spans,
             )
         job.problem.draws.release()
         return None, *found.inputs, *found.initial, *found.fresh, *found.weights
@@ -226,18 +238,25 @@ def _differentiable_adjoint(
     ctx: Any, tensors: Leaves, adjoints: Sequence[Tensor | None]
 ) -> list[Tensor | None]:
     """The same gradients in autograd's graph, for gradients of gradients: the loop, by autograd."""
-    job = ctx.job
-    with torch.enable_grad():
-        # Views, so that hooks on the caller's tensors run when the outer pass reaches them.
-        replica = job.replica
-        own = len(tensors) - len(replica.weights) + replica.found
-        views = [t.view_as(t) for t in tensors[:own]] + replica.sources[replica.found :]
-        inputs, initial, fresh, weights = job.split(views)
-        step = job.problem.step.bind(job.replica.with_tensors(weights))
-        problem = job.problem._replace(step=step)
-        trajectory = reference.forward(problem, inputs, initial, fresh)
-    results = [*trajectory.outputs, *trajectory.final]
-    return differentiate(results, views, adjoints, ctx.needs_input_grad[1:])
+    job, replica, problem = ctx.job, ctx.job.replica, ctx.job.problem
+    own = len(tensors) - len(replica.weights) + replica.found
+    if job.spans is not None and replica.sources[replica.found :]:
+        raise BackendError(
+            "The gradient of a truncated gradient is not there for a step that reaches a tensor "
+            "which bptt cannot find in the cell. Make it an attribute of the cell's module."
+        )
+
+    def views() -> Leaves:
+        return [t.view_as(t) for t in tensors[:own]] + replica.sources[replica.found :]
+
+    def run(taken: Leaves, restart: Restart | None) -> Trajectory:
+        inputs, initial, fresh, weights = job.split(taken)
+        step = problem.step.bind(replica.with_tensors(weights))
+        bound = problem._replace(step=step)
+        return reference.forward(bound, inputs, initial, fresh, restart=restart)
+
+    wanted = ctx.needs_input_grad[1:]
+    return differentiate(run, views, adjoints, wanted, problem.schedule, job.spans)
 
 
 def _is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:

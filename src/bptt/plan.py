@@ -10,7 +10,7 @@ from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import LEAVES, SUMS
 from bptt.compiler.once import refs
 from bptt.compiler.record import Operation, Ref
-from bptt.methods import Full
+from bptt.methods import Full, Method
 from bptt.unroll import find_plan
 
 COLUMNS = ("once", "before", "loop", "after")
@@ -65,7 +65,7 @@ def plan(
     reset: Tensor | None = None,
     reset_state: Any = None,
     reverse: bool = False,
-    method: Full = Full(),  # noqa: B008  frozen: the same value for every call
+    method: Method = Full(),  # noqa: B008  frozen: the same value for every call
     backend: str = "auto",
 ) -> Plan:
     """How `unroll` would run a cell on these arguments, which are its own.

@@ -60,6 +60,11 @@ class Schedule:
         some = masks.any(1).tolist()
         return [mask if any_ else None for mask, any_ in zip(masks.unbind(0), some, strict=True)]
 
+    @property
+    def counts(self) -> Tensor:
+        """(B,) steps of each sequence."""
+        return torch.full((self.batch,), self.total) if self.lengths is None else self.lengths
+
     def live(self, p: int) -> Tensor | None:
         """(B,) rows that take step p, or None where all do."""
         return None if self._live is None else self._live[p]

@@ -12,7 +12,7 @@ from bptt.compiler.fingerprint import Fingerprint
 from bptt.draws import Draws
 from bptt.errors import BackendError, CellError
 from bptt.fused import Course
-from bptt.methods import Full
+from bptt.methods import Full, Method
 from bptt.plans import Entry
 from bptt.replica import Replica
 from bptt.schedule import Schedule
@@ -29,7 +29,7 @@ def unroll(
     reset: Tensor | None = None,
     reset_state: Any = None,
     reverse: bool = False,
-    method: Full = Full(),  # noqa: B008  frozen: the same value for every call
+    method: Method = Full(),  # noqa: B008  frozen: the same value for every call
     backend: str = "auto",
 ) -> tuple[Any, Any]:
     """Run a recurrent cell over a sequence, with back-propagation through time behind it.
@@ -47,7 +47,8 @@ def unroll(
         reset_state: what to start afresh from, leaves broadcastable to (B, ...), with gradient.
             None: what state=None would give.
         reverse: run from each sequence's last live step to its first.
-        method: how the gradient goes back through time. `bptt.Full()` is exact.
+        method: how the gradient goes back through time: exactly (`bptt.Full()`), or a number of
+            steps (`bptt.Truncated(k1, k2)`).
         backend: "auto", "cpu" (kernels) or "reference" (step by step). "auto" runs kernels where it
             can, and says so once where it cannot.
 
@@ -115,6 +116,7 @@ class _Ready(NamedTuple):
     course: Course
     arguments: Arguments
     state: Any
+    method: Method
     backend: str
 
 
@@ -126,7 +128,7 @@ def _ready(
     reset: Tensor | None,
     reset_state: Any,
     reverse: bool,
-    method: Full,
+    method: Method,
     backend: str,
 ) -> _Ready:
     check.not_transformed()
@@ -148,7 +150,8 @@ def _ready(
             restart = check.reset_state(fresh if reset_state is None else reset_state, state, batch)
         arguments = _cast(Arguments(xs, initial, restart), dtype)
     step = Step(cell, structure(inputs), structure(state))
-    return _Ready(step, Course(steps, batch, lengths, reset, reverse), arguments, state, backend)
+    course = Course(steps, batch, lengths, reset, reverse)
+    return _Ready(step, course, arguments, state, method, backend)
 
 
 def find_plan(*given: Any) -> tuple[Entry | None, Leaves]:
@@ -183,7 +186,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
 
 
 def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, backend = ready
+    step, course, arguments, _, method, backend = ready
     if not course.steps or (course.lengths is not None and not bool(course.lengths.any())):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
     if backend != "reference" and _is_for_kernels(ready):
@@ -191,7 +194,7 @@ def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
         if entry.compiled is not None:
             return _run_fused(ready, entry, found)
         plans.warn(entry)
-    return engine.run(step, Schedule(*course), arguments)
+    return engine.run(step, Schedule(*course), arguments, method)
 
 
 def _is_for_kernels(ready: _Ready) -> bool:
@@ -212,13 +215,13 @@ def _find(ready: _Ready) -> tuple[Entry, Fingerprint]:
 
 
 def _run_fused(ready: _Ready, entry: Entry, found: Fingerprint) -> tuple[Leaves, Leaves]:
-    step, course, arguments = ready[:3]
+    step, course, arguments, _, method, _ = ready
     compiled = entry.compiled
     assert compiled is not None
     step.protocol = entry.protocol
     draws = compiled.draws.for_batch(course.batch)
     counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
-    job = fused.Job(compiled, course, counts, draws, Again(step, found.key, course))
+    job = fused.Job(compiled, course, counts, draws, Again(step, found.key, course), method)
     return fused.run(job, [*arguments.inputs, *arguments.initial, *arguments.fresh, *found.tensors])
 
 

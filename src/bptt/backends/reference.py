@@ -23,8 +23,10 @@ from bptt.backends.product import (
     VectorJacobian,
     is_real,
 )
+from bptt.backends.sweeps import Sweep, add, keep, sweeps, whole
 from bptt.compiler.record import Operation
 from bptt.draws import Draws
+from bptt.methods.spans import Spans
 from bptt.schedule import Columns, Schedule, select
 from bptt.step import Leaves, Step, check_alike, check_repeats
 
@@ -67,6 +69,7 @@ def forward(
     fresh: Leaves,
     first: tuple[Leaves, Leaves] | None = None,
     again: Callable[[Leaves, Leaves], tuple[Leaves, Leaves]] | None = None,
+    restart: Callable[[int, Leaves], Leaves] | None = None,
 ) -> Trajectory:
     """Run every step. Differentiable by autograd where gradients are enabled.
 
@@ -77,6 +80,7 @@ def forward(
         fresh: what a reset starts from, (B, ...) per leaf; empty where there are no resets.
         first: outputs and state of the first step, if it has been run already.
         again: what repeats the first step on the inputs and state of the others, if anything does.
+        restart: what step p starts from in place of the state before it, if anything else.
     """
     step, schedule, draws = problem[:3]
     columns = [schedule.columns(leaf) for leaf in inputs]
@@ -85,6 +89,7 @@ def forward(
     outputs: list[Leaves] = []
     states: list[Leaves] = []
     for p in range(schedule.steps):
+        state = state if restart is None else restart(p, state)
         x, before, resting = ready(schedule, columns, p, state, fresh, resting)
         draws.begin(p)
         if p == 0 and first is not None:
@@ -187,6 +192,7 @@ def adjoint(
     d_outputs: Found,
     d_final: Found,
     wanted: Sequence[bool],
+    spans: Spans | None = None,
 ) -> Gradients:
     """Take dE/d(outputs) and dE/d(final state) back through every step.
 
@@ -196,34 +202,70 @@ def adjoint(
         d_outputs: (T, B, ...) per leaf, or None where an output was not used.
         d_final: (B, ...) per leaf, or None.
         wanted: per leaf of the inputs, whether its gradient is needed.
+        spans: how far each loss goes; None: to the first step.
     """
-    schedule, draws = problem.schedule, problem.draws
-    columns = [schedule.columns(leaf) for leaf in taken.inputs]
-    losses = [None if leaf is None else schedule.adjoints(leaf) for leaf in d_outputs]
-    product, totals = _product(problem, taken, wanted), Totals(len(taken.weights))
-    d_inputs: list[Found] = [[None] * schedule.steps for _ in taken.inputs]
-    d_fresh: Found = [None] * len(taken.fresh)
-    d_state = [_zero_for(leaf, s) for leaf, s in zip(d_final, taken.initial, strict=True)]
-    for p in range(schedule.steps - 1, -1, -1):
-        draws.begin(p)
-        live, reset = schedule.live(p), schedule.reset(p)
-        seeds = Seeds(_at(losses, p), [_keep(live, d) for d in d_state])
-        point = _point(problem, taken, columns, p)
-        shares = product(point, seeds)
+    schedule = problem.schedule
+    back = _Back(problem, taken, d_outputs, wanted)
+    final = [_zero_for(leaf, s) for leaf, s in zip(d_final, taken.initial, strict=True)]
+    found = whole(schedule.steps)
+    if spans is not None:
+        found = sweeps(spans, schedule.steps, schedule.batch)
+    d_initial: Found = [None] * len(final)
+    for sweep in found:
+        reached = back.run(sweep, [keep(sweep.final, leaf) for leaf in final])
+        d_initial = [add(a, b) for a, b in zip(d_initial, reached, strict=True)]
+    return back.gradients(d_initial)
+
+
+class _Back:
+    """The adjoint recursion, and the sums of what it leaves along the way."""
+
+    def __init__(
+        self, problem: Problem, taken: Taken, d_outputs: Found, wanted: Sequence[bool]
+    ) -> None:
+        schedule = problem.schedule
+        self.problem, self.taken, self.schedule = problem, taken, schedule
+        self.columns = [schedule.columns(leaf) for leaf in taken.inputs]
+        self.losses = [None if leaf is None else schedule.adjoints(leaf) for leaf in d_outputs]
+        self.product = _product(problem, taken, wanted)
+        self.totals = Totals(len(taken.weights))
+        self.d_inputs: list[Found] = [[None] * schedule.steps for _ in taken.inputs]
+        self.d_fresh: Found = [None] * len(taken.fresh)
+
+    def run(self, sweep: Sweep, d_state: Found) -> Found:
+        """From the adjoint of the final state to that of the initial one."""
+        for p in range(self.schedule.steps - 1, -1, -1):
+            if not sweep.idle[p]:
+                d_state = self._step(sweep, p, d_state)
+        return d_state
+
+    def _step(self, sweep: Sweep, p: int, d_state: Found) -> Found:
+        self.problem.draws.begin(p)
+        schedule, product = self.schedule, self.product
+        live, reset, cut = schedule.live(p), schedule.reset(p), sweep.cuts[p]
+        losses = [keep(sweep.losses[p], leaf) for leaf in _at(self.losses, p)]
+        point = _point(self.problem, self.taken, self.columns, p)
+        shares = product(point, Seeds(losses, [keep(live, d) for d in d_state]))
         check_repeats(_live_rows(live, product.results, point.results), point.results)
-        totals.add(shares.weights)
-        for steps, leaf in zip(d_inputs, shares.inputs, strict=True):
-            steps[p] = leaf
-        d_before = [_zero_for(d, s) for d, s in zip(shares.state, taken.initial, strict=True)]
+        self.totals.add(shares.weights)
+        for steps, leaf in zip(self.d_inputs, shares.inputs, strict=True):
+            steps[p] = add(steps[p], leaf)
+        initial = self.taken.initial
+        d_before = [_zero_for(d, s) for d, s in zip(shares.state, initial, strict=True)]
         if live is not None:
             d_before = _merge(live, d_before, d_state)
         if reset is not None:
-            d_fresh = [_add(a, _keep(reset, b)) for a, b in zip(d_fresh, d_before, strict=True)]
-            d_before = [_keep(~reset, leaf) for leaf in d_before]
-        d_state = d_before
-    if isinstance(product, Replay):
-        totals.add(product.rest())
-    return Gradients([_stack(schedule, steps) for steps in d_inputs], d_state, d_fresh, totals.sums)
+            pairs = zip(self.d_fresh, d_before, strict=True)
+            self.d_fresh = [add(a, keep(reset, b)) for a, b in pairs]
+            d_before = [keep(~reset, leaf) for leaf in d_before]
+        return d_before if cut is None else [keep(~cut, leaf) for leaf in d_before]
+
+    def gradients(self, d_initial: Found) -> Gradients:
+        """All that was found."""
+        if isinstance(self.product, Replay):
+            self.totals.add(self.product.rest())
+        d_inputs = [_stack(self.schedule, steps) for steps in self.d_inputs]
+        return Gradients(d_inputs, d_initial, self.d_fresh, self.totals.sums)
 
 
 def _product(problem: Problem, taken: Taken, wanted: Sequence[bool]) -> VectorJacobian | Replay:
@@ -262,21 +304,10 @@ def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
     return torch.zeros_like(state) if adjoint is None and is_real(state) else adjoint
 
 
-def _keep(rows: Tensor | None, leaf: Tensor | None) -> Tensor | None:
-    """Rows of an adjoint, zero elsewhere; all of it where no rows are named."""
-    return leaf if rows is None or leaf is None else select(rows, leaf, None)
-
-
 def _merge(live: Tensor, stepped: Found, waiting: Found) -> Found:
     """The adjoint before a step: stepped back for live rows, as it was for those that rest."""
     pairs = zip(stepped, waiting, strict=True)
-    return [_add(_keep(live, a), _keep(~live, b)) for a, b in pairs]
-
-
-def _add(a: Tensor | None, b: Tensor | None) -> Tensor | None:
-    if a is None or b is None:
-        return b if a is None else a
-    return a + b
+    return [add(keep(live, a), keep(~live, b)) for a, b in pairs]
 
 
 def _stack(schedule: Schedule, steps: Found) -> Tensor | None:

@@ -9,7 +9,7 @@ import torch
 
 from bptt.compiler import split, verify
 from bptt.compiler.arrange import Names, arrange
-from bptt.compiler.graph import LEAVES
+from bptt.compiler.graph import LEAVES, Graph
 from bptt.compiler.lower import Step, lower
 from bptt.compiler.once import Once
 from bptt.compiler.parallel import Parallel, parallel
@@ -39,6 +39,7 @@ class Direction:
         once: what is made of fixed tensors alone.
         taken: the values that it reads, by node.
         reads_states: whether the states before each step are among them.
+        linear: the nodes that hang on a loss: where it is zero, so are they.
         made: what backends have made of the loop, by backend.
     """
 
@@ -50,6 +51,7 @@ class Direction:
     once: Once
     taken: tuple[int, ...]
     reads_states: bool
+    linear: frozenset[int]
     made: dict[str, Any] = field(default_factory=dict)
 
 
@@ -158,7 +160,7 @@ class Compiled:
         states = {slot.node for slot in self.states}
         return Direction(
             columns, loop, names, before, after, kept, tuple(dict.fromkeys(taken)),
-            bool(states & {*taken, *self.backward_takes(carried)}),
+            bool(states & {*taken, *self.backward_takes(carried)}), _linear(graph),
         )  # fmt: skip
 
     def backward_takes(self, carried: str) -> tuple[int, ...]:
@@ -172,6 +174,15 @@ class Compiled:
         roots = [*columns.before, *columns.loop, *columns.after]
         roots += [n for n in columns.carried if n is not None]
         return sorted(_upward(columns, roots))
+
+
+def _linear(graph: Graph) -> frozenset[int]:
+    """What hangs on a loss."""
+    found: set[int] = set()
+    for number, node in enumerate(graph.nodes):
+        if node.op == "d_output" or found.intersection(node.operands):
+            found.add(number)
+    return frozenset(found)
 
 
 def _upward(columns: Columns, roots: list[int]) -> set[int]:

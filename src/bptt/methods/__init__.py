@@ -1,5 +1,8 @@
 """Ways back through time: how far, and at what cost in memory, a gradient travels."""
 
 from bptt.methods.full import Full
+from bptt.methods.truncated import Truncated
 
-__all__ = ["Full"]
+__all__ = ["Full", "Method", "Truncated"]
+
+Method = Full | Truncated

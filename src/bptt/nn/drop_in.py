@@ -9,7 +9,7 @@ from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
-from bptt.methods import Full
+from bptt.methods import Method
 from bptt.nn.checks import check_device, check_dtype, check_pair, check_tensor
 from bptt.nn.layers import EXACT, Pass, unstack
 from bptt.nn.layout import Packed, Padded
@@ -28,7 +28,7 @@ class DropIn(torch.nn.RNNBase):
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
-        method: Full = EXACT,
+        method: Method = EXACT,
         all_states: bool = False,
     ) -> tuple:
         """Run all layers and directions over a batch of sequences.

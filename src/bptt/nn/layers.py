@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
 from bptt.errors import StructureError
-from bptt.methods import Full
+from bptt.methods import Full, Method
 from bptt.nn.layout import Padded
 from bptt.nn.recording import Recording
 from bptt.structure import describe
@@ -36,7 +36,7 @@ class Pass:
         *,
         lengths: Tensor | None,
         reset: Tensor | None,
-        method: Full,
+        method: Method,
         dropout: float,
         all_states: bool,
     ) -> None:

@@ -10,7 +10,7 @@ from torch.nn import functional
 from bptt import check
 from bptt.cells.parts import check_sizes, uniform
 from bptt.errors import ArgumentError, CellError
-from bptt.methods import Full
+from bptt.methods import Method
 from bptt.nn.checks import check_tensor
 from bptt.nn.drop_in import DropIn
 from bptt.nn.layers import EXACT
@@ -77,7 +77,7 @@ class Network(nn.Module):
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
-        method: Full = EXACT,
+        method: Method = EXACT,
     ) -> tuple[Tensor, Any]:
         """Scores `s_t Wy + by` (T, B, K), laid out as the inputs, and the final state.
 

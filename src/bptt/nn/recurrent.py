@@ -11,7 +11,7 @@ from torch.nn.utils.rnn import PackedSequence
 from bptt import check
 from bptt.cells.parts import check_sizes
 from bptt.errors import ArgumentError, CellError
-from bptt.methods import Full
+from bptt.methods import Method
 from bptt.nn.checks import (
     check_dropout,
     check_flags,
@@ -89,7 +89,7 @@ class Recurrent(nn.Module):
         *,
         lengths: Tensor | None = None,
         reset: Tensor | None = None,
-        method: Full = EXACT,
+        method: Method = EXACT,
         all_states: bool = False,
     ) -> tuple:
         """Run all layers and directions over a batch of sequences.

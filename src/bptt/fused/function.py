@@ -1,0 +1,67 @@
+"""An unroll by kernels in autograd's graph."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bptt.fused import backward, forward
+from bptt.fused.job import Job
+from bptt.step import Leaves
+
+
+def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
+    """Outputs (T, B, ...) and the final state (B, ...), in autograd's graph."""
+    compiled = job.compiled
+    if compiled.differentiable and torch.is_grad_enabled():
+        results = list(_Fused.apply(job, *tensors))
+    else:
+        with torch.no_grad():
+            given = job.split(tensors)
+            fixed = compiled.plain.once.run(given.own)
+            outputs, final, _ = forward.run(job, given, fixed, compiled.plain)
+        results = [*outputs, *final]
+    count = len(results) - job.counts[1]
+    return results[:count], results[count:]
+
+
+class _Fused(torch.autograd.Function):
+    """Inputs, state, fresh state and fixed tensors in; outputs and final state out."""
+
+    @staticmethod
+    def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
+        given, direction = job.split(tensors), job.compiled.forward
+        outputs, final, values = forward.run(job, given, direction.once.run(given.own), direction)
+        back = job.compiled.backward(frozenset())
+        nodes = [node for node in back.taken if node in values]
+        ctx.nodes, ctx.job = nodes, job
+        ctx.save_for_backward(*tensors, *(values[node] for node in nodes))
+        return _results(ctx, outputs, final)
+
+    @staticmethod
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        job, saved = ctx.job, ctx.saved_tensors
+        given = job.split(saved[: len(saved) - len(ctx.nodes)])
+        wanted = ctx.needs_input_grad[1:]
+        if torch.is_grad_enabled():
+            return None, *_again(job, given, adjoints, wanted)
+        values = dict(zip(ctx.nodes, saved[len(saved) - len(ctx.nodes) :], strict=True))
+        direction = backward.direction(job, adjoints)
+        fixed = direction.once.run(given.own)
+        found = backward.run(job, given, fixed, direction, values, adjoints)
+        return None, *backward.gradients(job, given, found, wanted)
+
+
+def _results(ctx: Any, outputs: Leaves, final: Leaves) -> tuple[Tensor, ...]:
+    results = (*outputs, *final)
+    ctx.set_materialize_grads(False)
+    ctx.mark_non_differentiable(*(r for r in results if not r.is_floating_point()))
+    return results
+
+
+def _again(
+    job: Job, given: Sequence[Leaves], adjoints: Sequence[Tensor | None], wanted: Sequence[bool]
+) -> list[Tensor | None]:
+    spans = job.method.spans(job.course.counts)
+    return job.again.differentiate(list(given), job.draws, adjoints, wanted, spans)
