@@ -6,7 +6,7 @@ from bptt.lazy import make_lazy
 from bptt.version import __version__
 
 if TYPE_CHECKING:
-    from bptt import cells, errors, methods, nn, remedies, testing
+    from bptt import cells, errors, methods, nn, remedies, streams, testing
     from bptt.methods import Full, Truncated
     from bptt.plan import Plan, plan
     from bptt.unroll import unroll
@@ -22,6 +22,7 @@ __all__ = [
     "nn",
     "plan",
     "remedies",
+    "streams",
     "testing",
     "unroll",
 ]
