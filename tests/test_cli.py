@@ -80,7 +80,9 @@ def test_a_text_is_learnt_and_written(command, tmp_path):
     )
     assert code == 0
     assert "next    bptt generate 'my [first] song' --prompt row\n" in out
+    assert " truncated:4,8\n" in out
     Path("my [first] song").rename("song")
+    assert "truncated:4,8" in Path("song", "report.html").read_text()
     first = command("generate", "song", "--prompt", "row", "--length", "20", "--seed", "1")
     assert first[0] == 0
     assert first[1].startswith("row")
@@ -116,6 +118,7 @@ MISTAKES = {
     "train ok.csv --target y --hidden 1.5": 'Invalid value "1.5" for --hidden',
     "train ok.csv --target y --hidden 0": "expected --hidden to be 1 or more; got 0",
     "train ok.csv --target y --dropout 0.5": "Take --layers 2",
+    "train ok.csv --target y --method truncated:9,3": "--method truncated:9,3: k2: expected at",
     "train ok.csv --hiden 3": "Did you mean --hidden?",
     "train ok.csv --target y --out full": "full is not empty and holds no run",
     "train ok.csv --target y --out ok.csv": "expected ok.csv to be a folder; it is a file",

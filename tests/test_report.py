@@ -54,6 +54,7 @@ layers = 1
 dropout = 0.0
 
 [training]
+method = "full"
 epochs = 30
 batch_size = 32
 learning_rate = 0.003

@@ -96,17 +96,22 @@ def kill():
 
 
 @pytest.mark.parametrize(
-    ("task", "checkpoint_every"),
-    [("forecast", 0.0), ("classify", 0.0), ("text", 0.0), ("text", 1e9)],
+    ("task", "checkpoint_every", "method"),
+    [
+        ("forecast", 0.0, "full"),
+        ("classify", 0.0, "full"),
+        ("text", 0.0, "truncated:3,7"),
+        ("text", 1e9, "full"),
+    ],
 )
 def test_a_killed_run_resumes_to_the_numbers_of_an_unbroken_one(
-    data, monkeypatch, task, checkpoint_every
+    data, monkeypatch, task, checkpoint_every, method
 ):
-    whole = numbers(train(job_for(data, task, "whole")))
+    whole = numbers(train(job_for(data, task, "whole", method=method)))
     with monkeypatch.context() as patch:
         call_at_step(patch, STEPS[task], kill)
         with pytest.raises(Killed):
-            train(job_for(data, task, "cut", checkpoint_every=checkpoint_every))
+            train(job_for(data, task, "cut", checkpoint_every=checkpoint_every, method=method))
     resumed = resumed_job(data / "cut", None, None)
     assert resumed.state.position.done == (STEPS[task] - 1 if checkpoint_every == 0 else 0)
     torch.rand(3)  # what the process drew before must not matter
@@ -180,6 +185,20 @@ def test_the_best_epochs_weights_are_kept_and_patience_ends_training(data):
 
 def rows_of(run):
     return list(csv.DictReader(run.metrics.read_text().splitlines()))
+
+
+@pytest.mark.parametrize("task", ["forecast", "classify", "text"])
+def test_the_gradient_goes_back_as_the_method_says(data, task):
+    """A window is 12 or 20 steps long, or a sequence at most 7."""
+
+    def weights(method):
+        job = job_for(data, task, method, epochs=1, method=method)
+        assert job.run.read_config().training.method == method
+        return torch.cat([w.flatten() for w in load_file(train(job).weights).values()])
+
+    full = weights("full")
+    torch.testing.assert_close(weights("truncated:20,20"), full, rtol=1e-4, atol=1e-5)
+    assert (weights("truncated:2") - full).abs().max() > 1e-3
 
 
 def test_clipping_is_by_the_norm_and_told_for_each_step(data):
@@ -369,6 +388,10 @@ def test_a_config_says_what_was_chosen_for_the_user(data, monkeypatch):
         ({"learning_rate": float("nan")}, "--learning-rate"),
         ({"clip": -1.0}, "--clip"),
         ({"batch_size": 0}, "--batch-size"),
+        ({"method": "trunc:3"}, r"--method to be full, or truncated:K1,K2 .*; got 'trunc:3'"),
+        ({"method": "truncated:2.5"}, r"--method to be full, .*; got 'truncated:2.5'"),
+        ({"method": "truncated:9,3"}, "--method truncated:9,3: k2: expected at least k1 = 9"),
+        ({"method": "truncated:0"}, "--method truncated:0: k1: expected a block of at least 1"),
     ],
 )
 def test_options_out_of_range_name_themselves(options, message):

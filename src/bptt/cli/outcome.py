@@ -14,6 +14,7 @@ from bptt.report.read import read_run
 from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation
 from bptt.tasks.text import Text as TextTask
+from bptt.train.config import FULL
 from bptt.train.job import Job
 from bptt.train.run import Run
 from bptt.version import __version__
@@ -25,6 +26,7 @@ LONGEST, MOST_ROWS = 300, 25  # of a fact in characters, of the table of figures
 def show_job(console: Console, job: Job) -> None:
     """What is about to be trained, on what, and where it goes."""
     options, position = job.config.network, job.state.position
+    method = job.config.training.method
     parameters = sum(p.numel() for p in job.network.parameters())
     summary = {
         name: _plain(fact)
@@ -35,6 +37,7 @@ def show_job(console: Console, job: Job) -> None:
         **{name.replace("_", " "): fact for name, fact in summary.items()},
         "network": f"{options.cell}, {count(options.layers, 'layer')} of "
         f"{count(options.hidden, 'unit')}, {count(parameters, 'parameter')}",
+        **({} if method == FULL else {"gradient": method}),
         "run": str(job.run),
     }
     if job.checkpoint is not None:

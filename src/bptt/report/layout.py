@@ -12,7 +12,7 @@ CONFIG = {
     "versions": dict,
     "data": {"data": str, "task": str, "fingerprint": dict},
     "network": {"cell": str, "hidden": int, "layers": int},
-    "training": {"epochs": int, "clip": Real, "patience": int, "seed": int},
+    "training": {"epochs": int, "clip": Real, "method": str, "patience": int, "seed": int},
 }
 MODEL = {"shape?": {"numeric": int, "categories": [int], "outputs": int, "read": str}}
 CURVES = ("truth", "forecast", "baseline")

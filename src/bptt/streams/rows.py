@@ -11,6 +11,7 @@ from torch.utils.data import IterableDataset, get_worker_info
 from bptt.errors import ArgumentError
 from bptt.streams.check import check_counts, check_sequences, check_state
 from bptt.streams.layout import Cut, Layout, pieces_of
+from bptt.structure import leaves_of
 
 
 class Window(NamedTuple):
@@ -202,6 +203,6 @@ def _gather(trees: Sequence[Any], cuts: Sequence[Sequence[Cut]], steps: int) -> 
         for cut in inside:
             into = slice(cut.at, cut.at + cut.steps)
             read = slice(cut.start, cut.start + cut.steps)
-            for leaf, whole in zip(leaves, pytree.tree_leaves(trees[cut.sequence]), strict=True):
+            for leaf, whole in zip(leaves, leaves_of(trees[cut.sequence]), strict=True):
                 leaf[into, row] = whole[read]
     return window

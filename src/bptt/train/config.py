@@ -9,7 +9,10 @@ from typing import Any, Self
 from bptt.errors import ArgumentError
 from bptt.tasks import DataOptions
 from bptt.train.damage import FORMAT
+from bptt.train.method import make_method
 from bptt.version import __version__
+
+FULL = "full"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,6 +54,8 @@ class Recipe:
         learning_rate: Adam's step size; halved when the validation loss has not fallen for half as
             many epochs as patience.
         clip: longest gradient; a longer one is scaled down to this norm. 0: no clipping.
+        method: how the gradient goes back through time: full, exactly; truncated:K1,K2, every K1
+            steps back through the last K2.
         patience: stop after this many epochs without a lower validation loss.
         seed: decides initial weights, order of the data and dropout.
         devices: processes that share each batch: GPUs where there are any, else on the CPU.
@@ -59,6 +64,7 @@ class Recipe:
     batch_size: int = 32
     learning_rate: float = 3e-3
     clip: float = 1.0
+    method: str = FULL
     patience: int = 5
     seed: int = 0
     devices: int = 1
@@ -67,6 +73,8 @@ class Recipe:
         _at_least(self, batch_size=1, clip=0, patience=1, seed=0, devices=1)
         if not 0 < self.learning_rate < float("inf"):
             raise ArgumentError(f"expected --learning-rate to be above 0; got {self.learning_rate}")
+        if self.method != FULL:  # which needs no check: help is to come without torch
+            make_method(self.method)
 
 
 @dataclass(frozen=True, kw_only=True)

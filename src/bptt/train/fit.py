@@ -52,7 +52,7 @@ def fit(job: Job, screen: Screen) -> None:
     batches = job.task.batches("train", training.batch_size)
     steps = Steps(batches, training.seed, training.epochs, job.state.position)
     cell, clipping = job.config.network.cell, job.state.clipping
-    module = TrainingModule(job.network, job.task, clipping, training.learning_rate, cell)
+    module = TrainingModule(job.network, job.task, clipping, training, cell)
     with Interrupt(screen.stopping, together=training.devices > 1) as interrupt:
         course = Course(job, module, steps, interrupt, screen)
         if job.config.network.hidden < WORTH_THREADS:

@@ -13,6 +13,7 @@ from bptt.train.cells import explained_cell, short_name
 from bptt.train.clipping import Clipping, gradient_norm
 from bptt.train.config import Config, DataOptions, NetworkOptions, TrainingOptions
 from bptt.train.generators import seed_generators
+from bptt.train.method import make_method
 from bptt.train.model import describe_model
 from bptt.train.network import Network
 from bptt.train.run import Run, check_place, make_run
@@ -113,7 +114,7 @@ def make_network(
 def _try_step(network: Network, task: Task, training: TrainingOptions, cell: str) -> bool:
     """One step forward and back, thrown away: what cannot work should not begin."""
     batch = task.batches("train", training.batch_size).batch(training.seed, 0, 0)
-    outputs, _ = network(batch)
+    outputs, _ = network(batch, method=make_method(training.method))
     total, terms = task.loss(outputs, batch)
     check_loss(total.item() / max(1, terms), network, cell, 1)
     total.backward()

@@ -11,6 +11,8 @@ from bptt.tasks import Batch, Task
 from bptt.train import processes
 from bptt.train.breakdown import check_gradient, check_loss
 from bptt.train.clipping import Clipping
+from bptt.train.config import Recipe
+from bptt.train.method import make_method
 from bptt.train.network import Network, move
 
 
@@ -21,7 +23,7 @@ class TrainingModule(lightning.LightningModule):
         network: what is trained.
         task: whose loss.
         clipping: measures and clips each gradient.
-        learning_rate: Adam's step size at the start.
+        options: Adam's step size at the start, and how the gradient goes back through time.
         cell: the name of the network's cells, for messages.
 
     Attributes:
@@ -31,11 +33,12 @@ class TrainingModule(lightning.LightningModule):
     """
 
     def __init__(
-        self, network: Network, task: Task, clipping: Clipping, learning_rate: float, cell: str
+        self, network: Network, task: Task, clipping: Clipping, options: Recipe, cell: str
     ) -> None:
         super().__init__()
         self.network, self.task, self.clipping = network, task, clipping
-        self.learning_rate, self.cell = learning_rate, cell
+        self.learning_rate, self.cell = options.learning_rate, cell
+        self.method = make_method(options.method)
         self.loss = float("nan")
         self.carried: Any = None
 
@@ -74,7 +77,7 @@ class TrainingModule(lightning.LightningModule):
     def _loss(self, batch: Batch) -> tuple[Tensor, int]:
         if batch.numeric.shape[1] == 0:
             return self._nothing(), 0
-        outputs, state = self.network(batch, self.carried)
+        outputs, state = self.network(batch, self.carried, self.method)
         if self.task.carries_state:
             self.carried = pytree.tree_map(torch.detach, state)
         return self.task.loss(outputs, batch)

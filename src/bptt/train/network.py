@@ -6,10 +6,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from bptt.methods import Full, Method
 from bptt.nn import Recurrent
 from bptt.tasks import Batch, Forward, NetworkShape
 from bptt.train.cells import make_cell, output_size
 from bptt.train.config import NetworkOptions
+
+EXACT = Full()
 
 
 class Network(nn.Module):
@@ -42,10 +45,12 @@ class Network(nn.Module):
         nn.init.zeros_(self.read_out.weight)
         nn.init.zeros_(self.read_out.bias)
 
-    def forward(self, batch: Batch, state: Any = None) -> tuple[Tensor, Any]:
+    def forward(
+        self, batch: Batch, state: Any = None, method: Method = EXACT
+    ) -> tuple[Tensor, Any]:
         """Outputs (T, B, K), or (B, K) where the last step is read, and the final state."""
         hidden, state = self.recurrent(
-            self._inputs(batch), state, lengths=batch.lengths, reset=batch.reset
+            self._inputs(batch), state, lengths=batch.lengths, reset=batch.reset, method=method
         )
         if self.read == "last step":
             hidden = _last(hidden, batch.lengths)
