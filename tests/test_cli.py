@@ -75,9 +75,8 @@ def test_from_data_to_forecast(command, tmp_path):
 
 def test_a_text_is_learnt_and_written(command, tmp_path):
     (tmp_path / "song.txt").write_text("row, row, row your boat gently down the stream. " * 30)
-    code, out, _ = command(
-        "train", "song.txt", "--window", "16", *QUICK, "--out", "my [first] song"
-    )
+    words = ["--window", "16", *QUICK, "--method", "truncated:4,8", "--out", "my [first] song"]
+    code, out, _ = command("train", "song.txt", *words)
     assert code == 0
     assert "next    bptt generate 'my [first] song' --prompt row\n" in out
     assert " truncated:4,8\n" in out
