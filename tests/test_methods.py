@@ -164,20 +164,30 @@ def case_of(name, steps, batch, *, loss=linear, lengths=None, resets=False, reve
 def cases(draw, name, steps=9):
     """Any mix of lengths (0 too), resets, direction and loss."""
     torch.manual_seed(draw(st.integers(0, 10**6)))
-    steps, batch = draw(st.integers(1, steps)), draw(st.integers(1, 3))
+    steps, batch = draw(st.integers(2, steps)), draw(st.integers(1, 3))
     ragged = st.lists(st.integers(0, steps), min_size=batch, max_size=batch).filter(any)
     return case_of(
         name,
         steps,
         batch,
-        loss=draw(st.sampled_from([linear, bent])),
-        lengths=draw(st.none() | ragged),
+        loss=draw(st.sampled_from([bent, linear])),
+        lengths=draw(ragged) if draw(st.sampled_from([True, True, False])) else None,
         resets=draw(st.booleans()),
         reverse=draw(st.booleans()),
     )
 
 
-some = settings(max_examples=8, deadline=None, derandomize=True)
+@st.composite
+def truncations(draw, steps=9):
+    """k1, k2 and which losses: as often as not beyond the sequence."""
+    k1 = draw(st.integers(1, steps))
+    k2 = draw(st.integers(k1, steps + 2))
+    return bptt.Truncated(k1, k2, draw(st.sampled_from(["new", "last"])))
+
+
+def examples(number):
+    """The same in every run."""
+    return settings(max_examples=number, deadline=None, derandomize=True)
 
 
 # The oracles themselves.
@@ -197,11 +207,346 @@ def test_oracle_agrees_with_chunks_cut_by_detach():
             assert_close(found, right, "gradients", f"target {i}, k = {k}")
 
 
+def test_oracle_tells_truncations_apart():
+    """One step further back, one step longer blocks, other losses: other gradients."""
+    case = case_of("gru", 9, 2)
+    found = [case.oracle(truncated, *way) for way in ((2, 4), (2, 5), (3, 4), (2, 4, "last"))]
+    for other in found[1:]:
+        with pytest.raises(AssertionError, match="relative error"):
+            assert_close(found[0][-1], other[-1], "gradients", "another truncation")
+
+
 @with_each_cell
-@some
+@examples(6)
 @given(st.data())
 def test_full_is_what_forward_mode_finds(name, data):
     case = data.draw(cases(name, steps=6))
     expected = case.oracle(forward_mode)
     for backend in BACKENDS[name]:
         case.check(expected, method=Full(), backend=backend)
+
+
+# Truncated.
+
+
+def shrinking(method, steps, backend, t):
+    """dE_t/dw of h <- w h, E_t = h_t, from 0.9 with w = 0.2."""
+    w = torch.tensor(0.2, requires_grad=True)
+    inputs, start = torch.zeros(steps, 1, 1), torch.full((1, 1), 0.9)
+    outputs, _ = bptt.unroll(lambda x, h: w * h + x, inputs, start, method=method, backend=backend)
+    return float(torch.autograd.grad(outputs[t - 1].sum(), w)[0])
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_the_published_vectors(backend):
+    """By hand: d(w^t 0.9)/dw, of which the last k2 factors count."""
+    found = [shrinking(bptt.Truncated(1, 3), 4, backend, t) for t in (1, 2, 3, 4)]
+    assert found == pytest.approx([0.9, 0.36, 0.108, 0.0216], rel=1e-12)
+    assert shrinking(bptt.Truncated(1, 10), 6, backend, 6) == pytest.approx(0.001728, rel=1e-12)
+    assert shrinking(bptt.Truncated(2, 4), 4, backend, 4) == pytest.approx(0.0288, rel=1e-12)
+
+
+@everywhere
+@examples(20)
+@given(st.data())
+def test_truncated_is_the_sum_over_blocks_cut_by_hand(name, backend, data):
+    case, method = data.draw(cases(name)), data.draw(truncations())
+    expected = case.oracle(truncated, method.k1, method.k2, method.losses)
+    case.check(expected, method=method, backend=backend)
+
+
+@with_each_cell
+@pytest.mark.parametrize(("k1", "k2"), [(16, 70), (70, 80)])
+def test_truncated_over_many_steps(name, k1, k2):
+    case = case_of(name, 140, 2, lengths=[140, 97], resets=True, reverse=True)
+    case.keywords["reset"] &= torch.rand(140, 1) < 0.1
+    expected = case.oracle(truncated, k1, k2)
+    for backend in BACKENDS[name]:
+        case.check(expected, method=bptt.Truncated(k1, k2), backend=backend)
+
+
+def leaking(w, x, seeds, k1, k2):
+    """dE/dw of s <- w s + x, E = sum(seeds * s), from s = 0, all blocks at once."""
+    state, before = torch.zeros(x.shape[1:]), []
+    for step in x:
+        before.append(state)
+        state = w * state + step
+    padded = torch.cat([torch.zeros(k2, *state.shape), torch.stack(before)])
+    seeds = torch.cat([torch.zeros(k2, *state.shape), seeds])
+    windows = padded[k1:].unfold(0, k2, k1)  # what each block's k2 steps start from
+    weights = seeds[k1:].unfold(0, k2, k1)
+    moved, total = torch.zeros(windows.shape[:-1]), 0
+    for i in range(k2):
+        moved = windows[..., i] + w * moved
+        if i >= k2 - k1:
+            total = total + (weights[..., i] * moved).sum()
+    return total
+
+
+@pytest.mark.parametrize(
+    ("steps", "k1", "k2", "backend"),
+    [(1200, 20, 40, "reference"), (30_000, 20, 40, "cpu"), (6000, 1, 300, "cpu")],
+)
+def test_truncated_over_many_blocks(steps, k1, k2, backend):
+    x, seeds = torch.randn(2, steps, 2, 1)
+    w = torch.tensor(0.9, requires_grad=True)
+    outputs, _ = bptt.unroll(
+        lambda x, s: w * s + x, x, torch.zeros(2, 1), method=bptt.Truncated(k1, k2), backend=backend
+    )
+    (found,) = torch.autograd.grad((seeds * outputs).sum(), w)
+    torch.testing.assert_close(found, leaking(w.detach(), x, seeds, k1, k2))
+
+
+@everywhere
+@examples(5)
+@given(st.data())
+def test_truncated_beyond_the_first_step_is_full(name, backend, data):
+    case, k1 = data.draw(cases(name)), data.draw(st.integers(1, 12))
+    method = bptt.Truncated(k1, data.draw(st.sampled_from([9, 10, 10**9])) + k1)
+    check_like_full(case, method, backend)
+
+
+def check_like_full(case, method, backend):
+    """The same bits forward, the same gradient within rounding."""
+    torch.manual_seed(5)
+    *expected, _ = case.ours(method=Full(), backend=backend)
+    torch.manual_seed(5)
+    *found, _ = case.ours(method=method, backend=backend)
+    pairs = zip(pytree.tree_leaves(found), pytree.tree_leaves(expected), strict=True)
+    assert all(torch.equal(ours, full) for ours, full in pairs)
+    torch.manual_seed(5)
+    gradients = case.gradients(method=Full(), backend=backend)
+    torch.manual_seed(5)
+    case.check(gradients, method=method, backend=backend)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_truncated_in_single_precision(backend):
+    case = case_of("elman", 40, 3, lengths=[40, 7, 33], resets=True)
+    expected = case.oracle(truncated, 3, 8)
+
+    def single(tree):
+        return pytree.tree_map(lambda leaf: leaf.detach().float().requires_grad_(), tree)
+
+    cell = cells.Elman(INPUTS, H).float()
+    cell.load_state_dict(case.cell.state_dict())
+    inputs, state, fresh = single((case.inputs, case.state, case.keywords["reset_state"]))
+    keywords = case.keywords | {"reset_state": fresh}
+    targets = [inputs, state, fresh, *cell.parameters()]
+    Case(cell, inputs, state, keywords, linear, targets).check(
+        [g.float() for g in expected], method=bptt.Truncated(3, 8), backend=backend
+    )
+
+
+# What holds of every method.
+
+METHODS = {
+    "full": lambda: Full(),
+    "truncated": lambda: bptt.Truncated(2, 3),
+    "last": lambda: bptt.Truncated(3, 4, losses="last"),
+}
+for_each_method = pytest.mark.parametrize("way", METHODS)
+
+
+def oracle_of(case, method):
+    if isinstance(method, bptt.Truncated):
+        return case.oracle(truncated, method.k1, method.k2, method.losses)
+    steps = len(pytree.tree_leaves(case.inputs)[0])
+    return case.oracle(truncated, steps, steps)
+
+
+@for_each_method
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("used", ["final state", "one output", "sums", "last output"])
+def test_losses_that_use_a_part(way, backend, used):
+    """Gradients that are missing, zero, or views of one number arrive as well as others."""
+    losses = {
+        "final state": lambda y, s: s.c.square().sum(),
+        "one output": lambda y, s: y["read"][1].square().sum(),
+        "sums": lambda y, s: y["rate"].sum() + s.h.sum(),
+        "last output": lambda y, s: y["read"][0][-1].square().sum(),
+    }
+    case = case_of("reader", 7, 3, loss=losses[used], lengths=[7, 4, 0], resets=True)
+    case.check(oracle_of(case, METHODS[way]()), method=METHODS[way](), backend=backend)
+
+
+@for_each_method
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_a_start_that_is_learned(way, backend):
+    """state=None and reset_state=None stand for the cell's own, which has a weight."""
+    case, cell = (
+        case_of("reader", 7, 3, loss=bent, lengths=[7, 4, 2], resets=True),
+        cell_of("reader"),
+    )
+    start = cell.initial_state(3)
+    given_ = case.keywords | {"reset_state": start}
+    expected = oracle_of(case._replace(state=start, keywords=given_), METHODS[way]())
+    keywords = {name: case.keywords[name] for name in ("lengths", "reset")}
+    found = case._replace(state=None, keywords=keywords)
+    found.check(expected, method=METHODS[way](), backend=backend)
+
+
+@for_each_method
+@everywhere
+def test_backward_twice_gives_the_same(way, name, backend):
+    case = case_of(name, 8, 3, loss=bent, lengths=[8, 3, 5], resets=True)
+    *_, value = case.ours(method=METHODS[way](), backend=backend)
+    other = case.ours(method=Full(), backend=backend)[2]  # a call between must not touch the first
+    first, second = (
+        torch.autograd.grad(value, case.targets, retain_graph=True, allow_unused=True)
+        for _ in range(2)
+    )
+    assert all(a is b is None or torch.equal(a, b) for a, b in zip(first, second, strict=True))
+    torch.autograd.grad(other, case.targets, allow_unused=True)
+
+
+@for_each_method
+@pytest.mark.parametrize(("name", "reverse"), [("gru", False), ("reader", True)])
+def test_the_gradient_can_be_differentiated(way, name, reverse):
+    """Against differences of the oracle: a state that is constant going back still moves.
+
+    The loss is linear where the gradient is truncated: what the second pass sends back through the
+    outputs is truncated as well.
+    """
+    method, loss = METHODS[way](), linear if "Truncated" in str(METHODS[way]()) else bent
+    case = case_of(name, 6, 2, loss=loss, lengths=[6, 4], resets=True, reverse=reverse)
+    weights = [torch.randn_like(target) for target in case.targets]
+    directions = [torch.randn_like(target) for target in case.targets]
+    expected = [
+        differences(case, method, weights, target, direction)
+        for target, direction in zip(case.targets, directions, strict=True)
+    ]
+    for backend in BACKENDS[name]:
+        for i, (found, right) in enumerate(
+            zip(twice(case, method, backend, weights), expected, strict=True)
+        ):
+            ours = torch.zeros(()) if found is None else (found * directions[i]).nansum()
+            assert_close(ours, right, "differences", f"target {i} of {method} on {backend}")
+
+
+def twice(case, method, backend, weights):
+    """The gradient of a weighed sum of the gradients."""
+    value = case.ours(method=method, backend=backend)[2]
+    first = torch.autograd.grad(value, case.targets, create_graph=True, allow_unused=True)
+    weighed = sum((w * g).sum() for w, g in zip(weights, first, strict=True) if g is not None)
+    return torch.autograd.grad(weighed, case.targets, allow_unused=True)
+
+
+def differences(case, method, weights, target, direction):
+    """The same, along a direction of one target, by a central difference."""
+
+    def moved(distance):
+        with torch.no_grad():
+            target.add_(distance * direction)
+        gradients = oracle_of(case, method)
+        with torch.no_grad():
+            target.sub_(distance * direction)
+        return sum((w * g).sum() for w, g in zip(weights, gradients, strict=True))
+
+    return (moved(1e-5) - moved(-1e-5)) / 2e-5
+
+
+@for_each_method
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize(("steps", "lengths"), [(0, None), (4, [0, 0])])
+def test_no_step_to_run(way, backend, steps, lengths):
+    """The final state is the first one, and the outputs are empty or zero."""
+    inputs, state = torch.randn(steps, 2, INPUTS), torch.randn(2, H, requires_grad=True)
+    how = {"method": METHODS[way](), "backend": backend, "lengths": lengths}
+    outputs, final = bptt.unroll(cell_of("elman"), inputs, state, **how)
+    assert not outputs.any()
+    (found,) = torch.autograd.grad(outputs.sum() + (2 * final).sum(), state)
+    torch.testing.assert_close(found, torch.full_like(state, 2))
+
+
+@for_each_method
+@everywhere
+def test_no_gradient_no_difference(way, name, backend):
+    case = case_of(name, 8, 2, lengths=[8, 3])
+    with torch.no_grad():
+        values = case.ours(method=METHODS[way](), backend=backend)
+    expected = case.ours(method=Full(), backend=backend)
+    for a, b in zip(pytree.tree_leaves(values), pytree.tree_leaves(expected), strict=True):
+        assert torch.equal(a, b)
+
+
+class Noisy(nn.Module):
+    """Noise and dropout within the step, told as outputs; or taken from the inputs."""
+
+    def __init__(self, *, draws: bool) -> None:
+        super().__init__()
+        self.draws = draws
+        self.W = nn.Parameter(0.4 * torch.randn(H, H))  # not so large that rounding would grow
+        self.Wx = nn.Parameter(torch.randn(INPUTS, H))
+
+    def forward(self, x, s):
+        if self.draws:
+            noise, kept = torch.randn_like(s), nn.functional.dropout(torch.ones_like(s), 0.4)
+        else:
+            x, noise, kept = x
+        new = torch.tanh(x @ self.Wx + s @ self.W + 0.3 * noise * s) * kept
+        return (new, noise, kept), new
+
+
+@cache
+def noisy():
+    torch.manual_seed(2)
+    return Noisy(draws=True)
+
+
+@for_each_method
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_draws_on_the_way_back_are_those_of_the_way_there(way, backend, reverse):
+    steps, cell, given_ = 100, noisy(), Noisy(draws=False)
+    given_.load_state_dict(cell.state_dict())
+    inputs, state = torch.randn(steps, 2, INPUTS, requires_grad=True), torch.randn(2, H)
+    keywords = {"lengths": [steps, 97], "reverse": reverse}
+
+    def loss(outputs, final):
+        return linear(outputs[0], final)
+
+    case = Case(cell, inputs, state, keywords, loss, [inputs, *cell.parameters()])
+    outputs, _, value = case.ours(method=METHODS[way](), backend=backend)
+    found = torch.autograd.grad(value, case.targets)
+    told = Case(
+        given_,
+        (inputs, *(leaf.detach() for leaf in outputs[1:])),
+        state,
+        keywords,
+        loss,
+        [inputs, *given_.parameters()],
+    )
+    for ours, right in zip(found, oracle_of(told, METHODS[way]()), strict=True):
+        assert_close(ours, right, "gradients", f"{way}, drawn")
+
+
+# Bad input.
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ((3, 2), "k2: expected at least k1 = 3"),
+        ((0, 2), "k1: .*at least 1.*0"),
+        ((-1, 2), "k1: .*at least 1.*-1"),
+        ((1, 0), "k2: "),
+        ((1.0, 2), "k1: .*integer.*1.0"),
+        ((1, 2.5), "k2: .*integer.*2.5"),
+        ((True, 2), "k1: .*integer.*True"),
+        ((1, "2"), "k2: .*integer.*'2'"),
+        ((1, None), "k2: .*integer.*None"),
+        ((1, 2, "all"), "losses: .*'new'.*'last'.*'all'"),
+        ((1, 2, None), "losses: .*'new'.*'last'.*None"),
+        ((torch.tensor(1), 2), "k1: .*integer"),
+    ],
+)
+def test_a_truncation_that_makes_no_sense(arguments, words):
+    with pytest.raises((ValueError, TypeError), match=words):
+        bptt.Truncated(*arguments)
+
+
+@pytest.mark.parametrize("method", ["full", Full, None, 3, bptt.nn.GRU])
+def test_a_method_that_is_none(method):
+    with pytest.raises(TypeError, match=r"method: expected .*bptt\.Full"):
+        bptt.unroll(cell_of("elman"), torch.randn(3, 1, INPUTS), method=method)
