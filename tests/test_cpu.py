@@ -1,5 +1,6 @@
 """Kernels against an interpreter of the same loops in float64."""
 
+import ctypes
 import functools
 import math
 import platform
@@ -10,7 +11,7 @@ import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bptt.backends.cpu import kernel
+from bptt.backends.cpu import crowd, kernel, simd
 from bptt.backends.cpu.kernel import Reset, Rows
 from bptt.backends.cpu.program import ENTRIES, program
 from bptt.backends.cpu.simd import machine, translate
@@ -347,13 +348,12 @@ def test_a_kernel_is_understood_by_an_arm_processor(monkeypatch):
         arm = llvm.Target.from_triple(triple).create_target_machine(cpu="neoverse-n1")
     except RuntimeError:
         pytest.skip("this llvmlite knows no other processor")
-    source = program(lstm(21), lanes=4, registers=32, size=4).source
+    source = program(lstm(225), lanes=4, registers=32, size=4).source  # threads may share a step
     text = translate.translate(source, ENTRIES, Shape(32, 4, True))
     with llvm.parse_assembly(text, llvm.create_context()) as module:
         module.triple = triple
         assembly = arm.emit_assembly(module)
-    assert "fmla" in assembly
-    assert "FPCR" in assembly
+    assert all(word in assembly for word in ("fmla", "FPCR", "yield"))
 
 
 @pytest.mark.parametrize(("T", "B"), [(0, 3), (3, 0), (1, 1), (2, 25)])
@@ -391,14 +391,14 @@ def test_resets(mode, lengths):
     compare(loop, 5, 6, rows, (torch.rand(5, 6) < 0.4, fresh, mode))
 
 
-def run(loop, memories, begin, rows=None, threads=1):
+def run(loop, memories, begin, rows=None, threads=1, reset=None):
     """All that a loop stores, in float32."""
     memories, ends = cast(memories, torch.float32), {}
     start = cast(begin, torch.float32)
     ends = {name: torch.full_like(tensor, math.nan) for name, tensor in start.items()}
     torch.set_num_threads(threads)
     try:
-        kernel.make(loop, torch.float32).run(memories, rows, start, ends)
+        kernel.make(loop, torch.float32).run(memories, rows, start, ends, reset)
     finally:
         torch.set_num_threads(1)
     return memories, ends
@@ -429,6 +429,68 @@ def test_a_row_has_the_same_bits_in_any_company(make, H):
         named = [name for name in whole if name not in weights]
         assert all(torch.equal(alone[name], whole[name][:, some]) for name in named)
         assert all(torch.equal(last[name], ends[name][some]) for name in ends)
+
+
+@pytest.fixture
+def teams(monkeypatch):
+    """How many threads were asked to share the columns of a step, call by call."""
+    if simd.torch_team() is None:
+        pytest.skip("torch's threads do not know how many they are")
+    asked, together = [], simd.together
+    monkeypatch.setattr(crowd, "is_crowded", lambda: False)
+    monkeypatch.setattr(simd, "together", lambda *given: (asked.append(given[2]), together(*given)))
+    return asked
+
+
+@pytest.mark.parametrize(("make", "H"), [(gru, 264), (lstm_back, 230), (layer_norm, 450)])
+@pytest.mark.parametrize("mode", ["enter", "leave", None])
+def test_threads_that_share_columns_change_no_bit(make, H, mode, teams):
+    loop, rows = make(H), Rows(steps=torch.tensor([5, 0, 7]))
+    memories, begin = tensors(loop, 7, 3)
+    mask, found = torch.rand(7, 3) < 0.3, []
+    for threads in (1, 3, 4):
+        fresh = {name: torch.ones_like(b, dtype=torch.float32) for name, b in begin.items()}
+        reset = mode and Reset(mask, fresh, mode)
+        stored, ends = run(loop, memories, begin, rows, threads, reset)
+        found.append({**stored, **{f"{name}.end": end for name, end in ends.items()}})
+        found[-1].update((f"{name}.fresh", tensor) for name, tensor in fresh.items())
+    assert teams == [3, 4]
+    assert all(torch.equal(one[name], found[0][name]) for one in found for name in found[0])
+
+
+def test_a_team_within_a_team_waits_for_nobody(teams):
+    loop = gru(264)
+    memories, begin = tensors(loop, 7, 1)
+    alone, _ = run(loop, memories, begin)
+    made, found = kernel.make(loop, torch.float32), []
+
+    def work(_):
+        given, start = cast(memories, torch.float32), cast(begin, torch.float32)
+        torch.set_num_threads(2)
+        made.run(given, None, start, {})
+        found.append(given["hs"])
+
+    simd.torch_team().parallel(ctypes.CFUNCTYPE(None, ctypes.c_int64)(work), 0, 2)
+    torch.set_num_threads(1)
+    assert teams == [2, 2]
+    assert all(torch.equal(hs, alone["hs"]) for hs in found)
+
+
+def test_a_call_made_ready_is_made_again_and_elsewhere():
+    loop, T, B = lstm(20), 6, 3
+    given, begin = (cast(found, torch.float32) for found in tensors(loop, T, B))
+    whole, _ = run(loop, given, begin)
+    carries = cast(begin, torch.float32)
+    call = kernel.make(loop, torch.float32).prepare(given, None, carries, carries, steps=2)
+    for start in range(0, T, 2):
+        call.run(start, 2, pack=start == 0)
+    assert all(torch.equal(given[name], whole[name]) for name in whole)
+    given["p"].zero_()
+    call.run()
+    assert not torch.equal(given["hs"], whole["hs"])
+    for start, steps in ((-1, 2), (5, 2), (0, 7), (0, -1)):
+        with pytest.raises(ValueError, match="within the 6"):
+            call.run(start, steps)
 
 
 def test_nan_stays_in_its_row():

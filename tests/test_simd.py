@@ -485,13 +485,13 @@ def shares(count):
 @pytest.mark.parametrize("pool", [False, True])
 def test_every_share_runs_once(count, pool, monkeypatch):
     if pool:
-        monkeypatch.setattr(team, "_team", lambda: None)
+        monkeypatch.setattr(team, "_parallel", lambda: None)
     shares(count)
 
 
 @pytest.mark.skipif(sys.platform != "linux", reason="torch has another OpenMP there")
 def test_shares_run_on_torch_s_own_threads():
-    assert team._team() is not None
+    assert team.torch_team() is not None
 
 
 def test_threads_at_once():

@@ -9,7 +9,10 @@ from bptt.backends.cpu.tiling import Tiling
 
 
 class Buffer(NamedTuple):
-    """A buffer of `fixed + height * row` bytes, where height is the rows of the largest share."""
+    """A buffer of `fixed + height * row` bytes, where height is the rows of the largest share.
+
+    Those of rows are shared where several threads share a row's columns.
+    """
 
     name: str
     fixed: int

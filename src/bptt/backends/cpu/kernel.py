@@ -1,18 +1,18 @@
 """A loop column compiled for this machine, and how it is run."""
 
-import array
 import functools
 
 import torch
 from torch import Tensor
 
-from bptt.backends.cpu import scratch, simd
+from bptt.backends.cpu import crowd, scratch, simd
 from bptt.backends.cpu.arguments import Arguments, Reset, Tensors
+from bptt.backends.cpu.prepared import Entries, Prepared, Room
 from bptt.backends.cpu.program import ENTRIES, program
-from bptt.backends.cpu.rows import Rows, arrange
+from bptt.backends.cpu.rows import Order, Rows, arrange
 from bptt.compiler.stages import Loop
 
-__all__ = ["Kernel", "Reset", "Rows", "make"]
+__all__ = ["Kernel", "Prepared", "Reset", "Rows", "make"]
 
 
 class Kernel:
@@ -30,10 +30,12 @@ class Kernel:
         self.loop, self.dtype, self.source = loop, dtype, made.source
         self._arguments = Arguments(loop, dtype, made.slots)
         self._effort, self._weights = made.effort, made.weights
+        self._together = made.together
         self._fixed = sum(buffer.fixed for buffer in made.buffers)
         self._row = sum(buffer.row for buffer in made.buffers)
         code = simd.build(made.source, ENTRIES, dtype)
-        self._pack, self._run = (code.addresses[name] for name in ENTRIES)
+        pack, run = (code.addresses[name] for name in ENTRIES)
+        self._entries = Entries(pack, run, made.slots)
 
     def run(
         self,
@@ -57,26 +59,51 @@ class Kernel:
             ValueError: if a tensor does not fit its memory.
         """
         shape = self._arguments.times_and_batch(memories)
-        order = arrange(rows, *shape, self._effort)
+        order, size = self._order(rows, shape, shape[0])
         block = self._arguments.block(memories, order, begin, end, reset, shape)
-        reach = self._fixed + order.height * self._row
-        buffer = scratch.take(self._weights + (len(order.shares) - 1) * reach)
+        buffer = scratch.take(size)
         try:
-            self._start(block, order.shares, buffer.data_ptr(), reach)
+            room = Room(buffer, self._weights, self._reach(order))
+            Prepared(self._entries, block, order, room, shape, None).run()
         finally:
             scratch.give_back(buffer)
 
-    def _start(self, block: list[int], shares: tuple[int, ...], place: int, reach: int) -> None:
-        """Completes the block and calls the kernel: weights are packed by one thread, first."""
-        slots, count = self._arguments.slots, len(shares) - 1
-        values = array.array("q", (*block, *shares))
-        address, _ = values.buffer_info()
-        values[slots["shares"]] = address + 8 * len(block)
-        values[slots["packed"]], values[slots["scratch"]] = place, place + self._weights
-        values[slots["reach"]], values[slots["pack"]] = reach, count == 1
-        if count > 1 and self._weights:
-            simd.run(self._pack, address, 1)
-        simd.run(self._run, address, count)
+    def prepare(
+        self,
+        memories: Tensors,
+        rows: Rows | None,
+        begin: Tensors,
+        end: Tensors,
+        reset: tuple[Tensor, Tensors, str] | None = None,
+        *,
+        steps: int | None = None,
+    ) -> Prepared:
+        """A call of `run` that is made later, or often: its own cost is some microseconds.
+
+        Args:
+            memories, rows, begin, end, reset: as for `run`. They are read when the call is made.
+            steps: how many steps a call will take, where it is told at which to start.
+
+        Raises:
+            ValueError: if a tensor does not fit its memory.
+        """
+        shape = self._arguments.times_and_batch(memories)
+        order, size = self._order(rows, shape, shape[0] if steps is None else steps)
+        block = self._arguments.block(memories, order, begin, end, reset, shape)
+        room = Room(scratch.make(size), self._weights, self._reach(order))
+        owners = dict(memories), dict(begin), dict(end), reset
+        return Prepared(self._entries, block, order, room, shape, owners)
+
+    def _order(self, rows: Rows | None, shape: tuple[int, int], steps: int) -> tuple[Order, int]:
+        """Who runs when, and how many bytes that takes."""
+        together = self._together and not crowd.is_crowded() and simd.torch_team() is not None
+        order = arrange(rows, *shape, self._effort * steps // max(shape[0], 1), together)
+        shares = max(order.members, len(order.shares) - 1)
+        return order, self._weights + shares * self._reach(order)
+
+    def _reach(self, order: Order) -> int:
+        """Bytes of a share's buffers."""
+        return self._fixed + order.height * self._row
 
 
 def make(loop: Loop, dtype: torch.dtype) -> Kernel:

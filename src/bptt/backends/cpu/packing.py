@@ -42,7 +42,8 @@ def pack(works: list[Work], slots: dict[str, int]) -> str:
             for place, product in enumerate(part.group.products):
                 lines += _matrix(product, work.stage.width, slots)
                 lines += _panels(work, part, place)
-    return PACK + "\n".join(function("pack_all", ["block"], "every matrix, into panels", lines))
+    comment = "every matrix, into panels: a member's part of them"
+    return PACK + "\n".join(function("pack_all", ["block", "member", "members"], comment, lines))
 
 
 def _matrix(product: Product, width: int, slots: dict[str, int]) -> Iterator[str]:
@@ -69,4 +70,6 @@ def _panels(work: Work, part: Packed, place: int) -> list[str]:
         f"step = vectors * {side * lanes * size}",
         f"pack_panel(source, down, across, {product.count}, columns, target, step)",
     ]
-    return [f"for panel in range({work.cut.panels}):", *indent(lines)]
+    count = work.cut.panels
+    low, high = f"member * {count} // members", f"(member + 1) * {count} // members"
+    return [f"for panel in range({low}, {high}):", *indent(lines)]

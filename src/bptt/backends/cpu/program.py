@@ -10,6 +10,7 @@ from bptt.backends.cpu.edges import edges, names, swap
 from bptt.backends.cpu.fetching import fetch_function, wanted
 from bptt.backends.cpu.layout import Layout, layout
 from bptt.backends.cpu.lines import function, indent
+from bptt.backends.cpu.meeting import meeting
 from bptt.backends.cpu.packing import pack
 from bptt.backends.cpu.slots import slots
 from bptt.backends.cpu.stage import PLACES, Work, calls, functions, tiles
@@ -19,6 +20,7 @@ from bptt.backends.cpu.weights import packed
 from bptt.compiler.stages import Loop
 
 ENTRIES = ("pack", "run")
+TOGETHER = 768 << 10  # bytes of weights from which on threads may share the columns of a few rows
 
 
 class Program(NamedTuple):
@@ -30,6 +32,7 @@ class Program(NamedTuple):
         buffers: what each share needs.
         weights: bytes of all packed weights.
         effort: about how many vector operations a row costs at one step.
+        together: whether threads may share the columns of a step.
     """
 
     source: str
@@ -37,6 +40,7 @@ class Program(NamedTuple):
     buffers: list[Buffer]
     weights: int
     effort: int
+    together: bool
 
 
 class _Parts(NamedTuple):
@@ -44,6 +48,7 @@ class _Parts(NamedTuple):
     layout: Layout
     slots: dict[str, int]
     buffers: list[Buffer]
+    together: bool
 
 
 def program(loop: Loop, lanes: int, registers: int, size: int) -> Program:
@@ -56,10 +61,11 @@ def program(loop: Loop, lanes: int, registers: int, size: int) -> Program:
     loop = arrange(loop)
     place = layout(loop, lanes, size)
     works = _works(loop, place, registers)
-    parts = _Parts(works, place, slots(loop), buffers([work.cut for work in works], place))
     weights = sum(part.size for work in works for part in work.parts)
+    own = buffers([work.cut for work in works], place)
+    parts = _Parts(works, place, slots(loop), own, weights >= TOGETHER)
     effort = weights // (lanes * size) + 8 * sum(_operations(work) for work in works)
-    return Program(_source(parts), parts.slots, parts.buffers, weights, effort)
+    return Program(_source(parts), parts.slots, own, weights, effort, parts.together)
 
 
 def _works(loop: Loop, place: Layout, registers: int) -> list[Work]:
@@ -95,7 +101,9 @@ def _source(parts: _Parts) -> str:
     for work in parts.works:
         lines += functions(work)
     packing = pack(parts.works, parts.slots)
-    return "\n".join([packing, edges(parts.layout), *lines, *_step(parts), *_entries(parts)])
+    waiting = meeting(parts.slots) if parts.together else ""
+    steps = [*_step(parts), *_entries(parts)]
+    return "\n".join([packing, edges(parts.layout), waiting, *lines, *steps])
 
 
 def _step_arguments(parts: _Parts) -> list[str]:
@@ -103,26 +111,55 @@ def _step_arguments(parts: _Parts) -> list[str]:
     given = [m.name for m in parts.layout.memories.values() if m.kind in ("step", "sequence")]
     given += [m.name for m in parts.layout.memories.values() if m.kind == "weight"]
     own = [buffer.name for buffer in parts.buffers]
-    found = ["rows", "turn", "stride", *PLACES, "packed", *own, *(f"all_{name}" for name in given)]
+    found = ["block", "member", "members", "met"] if parts.together else []
+    found += [
+        "rows",
+        "turn",
+        *_ranges(parts),
+        "stride",
+        *PLACES,
+        "packed",
+        *own,
+        *(f"all_{name}" for name in given),
+    ]
     return list(dict.fromkeys(found))
+
+
+def _ranges(parts: _Parts) -> list[str]:
+    """The names of a member's part of each stage's panels."""
+    cut = [work.name for work in parts.works if work.cut]
+    return [f"{name}_{end}" for name in cut for end in ("low", "high")]
 
 
 def _step(parts: _Parts) -> list[str]:
     """The function that does all stages for the rows of one step."""
     lines: list[str] = []
-    by_row = False  # whether the last line is in a loop over rows
-    for work in parts.works:
-        if not work.cut and not by_row:
-            lines.append("for r in range(rows):")
-        by_row = not work.cut
-        lines += indent(calls(work)) if by_row else calls(work)
+    groups = _groups(parts.works)
+    for number, group in enumerate(groups):
+        if group[0].cut:
+            lines += calls(group[0])
+        else:
+            by_row = [line for work in group for line in calls(work)]
+            lines += _first(parts, ["for r in range(rows):", *indent(by_row)])
+        lines += _meet(parts, f"met + {number + 1} * members")
     return function("step", _step_arguments(parts), "all stages of one step", lines or ["pass"])
+
+
+def _groups(works: list[Work]) -> list[list[Work]]:
+    """Stages with products one by one, others together with their neighbours."""
+    groups: list[list[Work]] = []
+    for work in works:
+        if groups and not work.cut and not groups[-1][0].cut:
+            groups[-1].append(work)
+        else:
+            groups.append([work])
+    return groups
 
 
 def _entries(parts: _Parts) -> list[str]:
     share = "one share of the rows, from the first step to the last"
     return [
-        *function("pack", ["block"], "the weights alone", ["pack_all(block)"]),
+        *function("pack", ["block"], "the weights alone", ["pack_all(block, 0, 1)"]),
         *function("run", ["block"], share, _run(parts)),
     ]
 
@@ -135,12 +172,13 @@ def _run(parts: _Parts) -> list[str]:
     step = [
         "while rows > 0 and steps != 0 and integer(steps, rows - 1) <= p:",
         "    rows -= 1",
-        f"    end(rows, rows + 1, {ends})",
+        *indent(_first(parts, [f"end(rows, rows + 1, {ends})"])),
         "if mask != 0 and late == 0:",
-        f"    enter({', '.join([*masked, *names(place, 'old')])})",
+        *indent(_first_and_meet(parts, f"enter({', '.join([*masked, *names(place, 'old')])})")),
         f"step({', '.join(_step_arguments(parts))})",
+        *([f"met += {len(_groups(parts.works))} * members"] if parts.together else []),
         "if mask != 0 and late != 0:",
-        f"    leave({', '.join([*masked, *names(place, 'new')])})",
+        *indent(_first_and_meet(parts, f"leave({', '.join([*masked, *names(place, 'new')])})")),
         *swap(place),
         "shift += stride",
         "turn = 1 - turn",
@@ -148,12 +186,29 @@ def _run(parts: _Parts) -> list[str]:
     return [
         *_fetch(parts),
         "flush(control, 0)",
-        f"begin({begins})",
+        *_first_and_meet(parts, f"begin({begins})"),
         "for p in range(longest):",
         *indent(step),
-        f"end(0, rows, {ends})",
+        *_first(parts, [f"end(0, rows, {ends})"]),
         "restore(control, 0)",
     ]
+
+
+def _first(parts: _Parts, lines: list[str]) -> list[str]:
+    """What one member does for all."""
+    return ["if member == 0:", *indent(lines)] if parts.together else lines
+
+
+def _meet(parts: _Parts, goal: str) -> list[str]:
+    """Waits for the other members of a team, where there may be any."""
+    return ["if members > 1:", f"    meet(block, {goal})"] if parts.together else []
+
+
+def _first_and_meet(parts: _Parts, call: str) -> list[str]:
+    """What one member does for all, before they go on."""
+    if not parts.together:
+        return [call]
+    return [*_first(parts, [call]), "met += members", *_meet(parts, "met")]
 
 
 def _fetch(parts: _Parts) -> Iterator[str]:
@@ -163,8 +218,17 @@ def _fetch(parts: _Parts) -> Iterator[str]:
         return f"integer(block, {parts.slots[name]})"
 
     yield f"share = claim(block, {parts.slots['claimed']})"
+    yield "member, members = 0, 1"
+    if parts.together:
+        yield "met = 0"
+        yield f"if {take('team')} != 0:"
+        yield f"    member, members, share = share, ask({take('team')}), 0"
+    for work in parts.works:
+        if work.cut:
+            yield f"{work.name}_low = member * {work.cut.panels} // members"
+            yield f"{work.name}_high = (member + 1) * {work.cut.panels} // members"
     yield f"if {take('pack')} != 0:"
-    yield "    pack_all(block)"
+    yield "    pack_all(block, member, members)"
     yield f"begins = integer({take('shares')}, share)"
     yield f"rows = integer({take('shares')}, share + 1) - begins"
     yield f"order = {take('order')} + 8 * begins"
@@ -178,8 +242,9 @@ def _fetch(parts: _Parts) -> Iterator[str]:
     yield f"mask, late = {take('mask')}, {take('leave')}"
     yield f"packed, height = {take('packed')}, {take('height')}"
     yield f"place = {take('scratch')} + share * {take('reach')}"
+    yield f"apart = member * {take('reach')}"
     for name, fixed, row in parts.buffers:
-        yield f"{name} = place"
+        yield f"{name} = place" if row else f"{name} = place + apart"
         yield f"place += {fixed} + height * {row}"
     for memory in parts.layout.memories.values():
         if memory.kind in ("step", "sequence", "weight"):

@@ -40,6 +40,7 @@ class Order(NamedTuple):
         longest: steps of the longest row.
         shares: first row of each thread's share, and the end.
         height: rows of the largest share.
+        members: threads that share the columns of all rows; 1 if they share the rows.
     """
 
     order: Tensor
@@ -50,9 +51,10 @@ class Order(NamedTuple):
     longest: int
     shares: tuple[int, ...]
     height: int
+    members: int = 1
 
 
-def arrange(rows: Rows | None, times: int, batch: int, work: int) -> Order:
+def arrange(rows: Rows | None, times: int, batch: int, work: int, together: bool = False) -> Order:
     """Sorts rows and gives each thread about as many steps as the others.
 
     Args:
@@ -60,6 +62,7 @@ def arrange(rows: Rows | None, times: int, batch: int, work: int) -> Order:
         times: T.
         batch: B.
         work: vector operations of one row at one step.
+        together: whether threads share the columns where there are no more rows than threads.
 
     Raises:
         ValueError: if a row leaves its memories.
@@ -68,8 +71,18 @@ def arrange(rows: Rows | None, times: int, batch: int, work: int) -> Order:
     if direction not in (1, -1):
         raise ValueError(f"expected a direction of 1 or -1, got {direction}")
     if sequence is None and start is None and steps is None:
-        return _whole(times, batch, direction, work, torch.get_num_threads())
-    return _sorted(sequence, start, steps, direction, times, batch, work)
+        order = _whole(times, batch, direction, work, torch.get_num_threads())
+    else:
+        order = _sorted(sequence, start, steps, direction, times, batch, work)
+    return _together(order, torch.get_num_threads()) if together else order
+
+
+def _together(order: Order, threads: int) -> Order:
+    """All rows for all threads, if there are fewer rows than threads."""
+    rows = order.shares[-1]
+    if not 0 < rows <= threads or threads == 1:
+        return order
+    return order._replace(shares=(0, rows), height=rows, members=threads)
 
 
 @functools.lru_cache(maxsize=64)

@@ -15,9 +15,14 @@ def take(size: int) -> Tensor:
     """A buffer of at least `size` bytes, aligned to a cache line."""
     buffer = _free.pop() if _free else None
     if buffer is None or buffer.numel() < size:
-        buffer = torch.empty(size + size // 4 + LINE, dtype=torch.uint8)
-        buffer = buffer[-buffer.data_ptr() % LINE :]
+        buffer = make(size + size // 4)
     return buffer
+
+
+def make(size: int) -> Tensor:
+    """A buffer of its own, aligned to a cache line."""
+    buffer = torch.empty(size + LINE, dtype=torch.uint8)
+    return buffer[-buffer.data_ptr() % LINE :]
 
 
 def give_back(buffer: Tensor) -> None:

@@ -8,6 +8,9 @@
     pack      whether to pack the weights first    mask      (T, B) bytes, or null
     packed    where packed weights lie             leave     whether resets come after the stages
     scratch   where the shares' buffers begin      reach     bytes of a share's buffers
+    team      what says how many threads share     met       how often one of them has arrived
+              the columns; null: rows are shared             where all wait for each other
+    rest      sleeps for so many microseconds      naps      how often one of them has slept
 
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
 k + 1 and `across` from column to column; of a carry `begin`, `end` and `fresh` in place of its
@@ -18,7 +21,7 @@ from bptt.compiler.stages import Loop
 
 HEAD = (
     "claimed", "shares", "height", "order", "sequence", "steps", "first", "stride", "longest",
-    "pack", "mask", "leave", "packed", "scratch", "reach",
+    "pack", "mask", "leave", "packed", "scratch", "reach", "team", "met", "rest", "naps",
 )  # fmt: skip
 PARTS = {"matrix": ("", ".down", ".across"), "carry": (".begin", ".end", ".fresh"), "scratch": ()}
 

@@ -73,7 +73,9 @@ def functions(work: Work) -> list[str]:
 def calls(work: Work) -> list[str]:
     """The calls that do a stage: for all rows if it has products, else for row `r`."""
     if work.cut:
-        return [f"{work.name}_products({', '.join(_products_arguments(work, work.cut))})"]
+        own = {"low": f"{work.name}_low", "high": f"{work.name}_high"}
+        given = [own.get(name, name) for name in _products_arguments(work, work.cut)]
+        return [f"{work.name}_products({', '.join(given)})"]
     lines = [fetch_call(work.fetch, "r", "r + 1", "0")] if work.fetch else []
     return [*lines, f"{work.name}({', '.join(['r', 'r + 1', *_columns_arguments(work)])})"]
 
@@ -134,7 +136,7 @@ def _products_function(work: Work, cut: Tiling) -> list[str]:
     cache is used before it is driven out.
     """
     lines = [
-        f"panel = {cut.panels - 1} - i if turn else i",
+        "panel = low + high - 1 - i if turn else i",
         *panels(cut),
         f"left, wide = begin * {work.layout.lanes}, vectors * {work.layout.lanes}",
         "r = 0",
@@ -146,12 +148,12 @@ def _products_function(work: Work, cut: Tiling) -> list[str]:
         f"{work.name}_products",
         _products_arguments(work, cut),
         f"{', '.join(products)}, then the columns",
-        [f"for i in range({cut.panels}):", *indent(lines)],
+        ["for i in range(low, high):", *indent(lines)],
     )
 
 
 def _products_arguments(work: Work, cut: Tiling) -> list[str]:
-    given = ["rows", "turn", "sums", "packed", "stride", *_columns_arguments(work)]
+    given = ["rows", "turn", "low", "high", "sums", "packed", "stride", *_columns_arguments(work)]
     given += [work.layout.read(part.products[0].memory)[0] for part in cut.groups]
     return list(dict.fromkeys([*given, *(f"all_{name}" for name in work.fetch)]))
 

@@ -2,6 +2,6 @@
 
 from bptt.backends.cpu.simd.code import Code, build, compiled
 from bptt.backends.cpu.simd.machines import Machine, machine
-from bptt.backends.cpu.simd.team import run
+from bptt.backends.cpu.simd.team import run, together, torch_team
 
-__all__ = ["Code", "Machine", "build", "compiled", "machine", "run"]
+__all__ = ["Code", "Machine", "build", "compiled", "machine", "run", "together", "torch_team"]

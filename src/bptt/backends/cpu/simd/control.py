@@ -1,4 +1,4 @@
-"""The register that says how a processor's threads compute with floating-point numbers.
+"""What a processor's threads are told: how to compute with small numbers, and to wait.
 
 Vanishing gradients pass through numbers too small for full precision on their way to 0, and most
 processors take a hundred times as long for those. So kernels let them be 0.
@@ -53,6 +53,15 @@ class Control:
     def _access(self, way: str, half: int) -> None:
         kind = ir.FunctionType(ir.VoidType(), [BYTE.as_pointer()])
         call(self.builder, f"llvm.x86.sse.{way}mxcsr", kind, [self._half(BYTE, half)])
+
+
+def pause(builder: ir.IRBuilder) -> None:
+    """Lets a thread that waits leave the processor's units to others."""
+    machine = platform.machine().lower()
+    if machine in ("x86_64", "amd64"):
+        call(builder, "llvm.x86.sse2.pause", ir.FunctionType(ir.VoidType(), []), [])
+    elif machine in ("arm64", "aarch64"):
+        call(builder, "llvm.aarch64.hint", ir.FunctionType(ir.VoidType(), [LANE]), [LANE(1)])
 
 
 class ArmControl(Control):

@@ -4,6 +4,9 @@ Torch's threads are OpenMP's, and spin for a while when they have nothing to do.
 would fight them for the processor; so the function goes to their own team, through `GOMP_parallel`
 of the library that torch is linked with. Where that has no such function (macOS, Windows), a pool
 is all there is.
+
+Threads that wait for each other must all be there, or they wait for ever. How many there are is
+known to the team alone: it may be smaller than what was asked for. So each of its members asks it.
 """
 
 import ctypes
@@ -12,6 +15,7 @@ import os
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
+from typing import NamedTuple
 
 import torch
 
@@ -26,7 +30,29 @@ def share(block):
     while claim(block, 0) < integer(block, 1):
         call(integer(block, 2), integer(block, 3))
 """
+# As many claims as there are members, and their number added up over all of them.
+_COUNT = """\
+def count(block):
+    # block: members, their numbers added up, the address of what says how many there are
+    claim(block, 0)
+    for i in range(ask(integer(block, 2))):
+        claim(block, 1)
+"""
 Parallel = Callable[[Callable, int, int], None]
+
+
+class Team(NamedTuple):
+    """The threads that torch has.
+
+    Attributes:
+        parallel: has a function called once by each of so many threads, or of fewer.
+        size: address of a function that says how many there are, if one of them asks.
+        rest: address of a function that lets others use the processor.
+    """
+
+    parallel: Parallel
+    size: int
+    rest: int
 
 
 def run(address: int, block: int, shares: int) -> None:
@@ -43,8 +69,26 @@ def run(address: int, block: int, shares: int) -> None:
     share = _function(build(_SHARE, ("share",), torch.float32).addresses["share"])
     calls = (ctypes.c_int64 * 4)(0, shares, address, block)
     # A team does not live on in a forked process, which is most often one of several anyway.
-    parallel = _alone if os.getpid() != _PROCESS else _team() or _pool
+    parallel = _alone if os.getpid() != _PROCESS else _parallel() or _pool
     parallel(share, ctypes.addressof(calls), shares)
+
+
+def together(address: int, block: int, threads: int) -> None:
+    """Has the function called once by each of so many threads of the team, or of fewer.
+
+    Args:
+        address: of a function `void f(int64_t *block)`, which asks the team how many they are.
+        block: the address that it is given.
+        threads: at most.
+    """
+    here = torch_team()
+    assert here is not None
+    here.parallel(_function(address), block, threads)
+
+
+def torch_team() -> Team | None:
+    """The team; None where there is none, or it does not know its size."""
+    return _team() if os.getpid() == _PROCESS else None
 
 
 @functools.cache
@@ -57,7 +101,29 @@ def _alone(share: Callable, block: int, threads: int) -> None:
 
 
 @functools.cache
-def _team() -> Parallel | None:
+def _team() -> Team | None:
+    parallel = _parallel()
+    if parallel is None:
+        return None
+    size = _address(ctypes.CDLL(str(_torch())), "omp_get_num_threads")
+    rest = _address(ctypes.CDLL(None), "usleep")
+    if not (size and rest):
+        return None
+    tally = (ctypes.c_int64 * 3)(0, 0, size)
+    count = _function(build(_COUNT, ("count",), torch.float32).addresses["count"])
+    parallel(count, ctypes.addressof(tally), 2)
+    members, added, _ = tally
+    return Team(parallel, size, rest) if added == members * members else None
+
+
+def _address(library: ctypes.CDLL, name: str) -> int:
+    """The address of a function, 0 if the library has none."""
+    found = getattr(library, name, None)
+    return ctypes.cast(found, ctypes.c_void_p).value or 0 if found else 0
+
+
+@functools.cache
+def _parallel() -> Parallel | None:
     """OpenMP's, or None if torch's library has no GOMP_parallel."""
     try:
         library = ctypes.CDLL(str(_torch()))

@@ -17,6 +17,11 @@
     claim(address, i)              adds 1 to the int64 at place i, for all threads at once, and
                                    gives what it was
     call(address, block)           calls the function at an address
+    ask(address)                   what the function at an address says, which takes nothing and
+                                   returns an int
+    seen(address, i)               the int64 at place i as other threads left it, and with it all
+                                   that they stored before their `claim` of it
+    pause()                        tells the processor that this thread waits for another
     flush(address, i)              from here on this thread takes numbers too small for full
                                    precision for 0; how it was before is kept in the int64 there
     restore(address, i)            as it was before
@@ -28,7 +33,7 @@ from collections.abc import Callable
 
 from llvmlite import ir
 
-from bptt.backends.cpu.simd.control import Control
+from bptt.backends.cpu.simd.control import Control, pause
 from bptt.backends.cpu.simd.operations import OPERATIONS
 from bptt.backends.cpu.simd.vector import (
     LANE,
@@ -86,11 +91,22 @@ class Words:
 
     def claim(self, address: Value, i: Value) -> Value:
         place = self._place(address, i, INTEGER)
-        return self.builder.atomic_rmw("add", place, INTEGER(1), "monotonic")
+        return self.builder.atomic_rmw("add", place, INTEGER(1), "acq_rel")
+
+    def seen(self, address: Value, i: Value) -> Value:
+        return self.builder.load_atomic(self._place(address, i, INTEGER), "acquire", align=8)
 
     def call(self, address: Value, block: Value) -> None:
         kind = ir.FunctionType(ir.VoidType(), [INTEGER])
         self.builder.call(self.builder.inttoptr(address, kind.as_pointer()), [block])
+
+    def ask(self, address: Value) -> Value:
+        kind = ir.FunctionType(LANE, [])
+        answer = self.builder.call(self.builder.inttoptr(address, kind.as_pointer()), [])
+        return self.builder.sext(answer, INTEGER)
+
+    def pause(self) -> None:
+        pause(self.builder)
 
     def element(self, address: Value, i: Value) -> Value:
         return self.builder.load(self._place(address, i, self.shape.element), align=self.shape.size)

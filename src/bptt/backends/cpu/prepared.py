@@ -1,0 +1,116 @@
+"""A kernel's call that is ready to be made, again and again."""
+
+import array
+from typing import NamedTuple
+
+from torch import Tensor
+
+from bptt.backends.cpu import crowd, simd
+from bptt.backends.cpu.rows import Order
+
+
+class Entries(NamedTuple):
+    """A kernel's functions, by address, and the place of each of their arguments."""
+
+    pack: int
+    run: int
+    slots: dict[str, int]
+
+
+class Room(NamedTuple):
+    """A call's own memory.
+
+    Attributes:
+        buffer: of bytes.
+        weights: bytes of packed weights, which come first.
+        reach: bytes of each share's buffers.
+    """
+
+    buffer: Tensor
+    weights: int
+    reach: int
+
+
+class Prepared:
+    """A call on memories that stay where they are: it reads what they hold when it runs.
+
+    One thread at a time may run it.
+
+    Args:
+        entries: of the kernel.
+        block: its arguments, but for what is said here.
+        order: who runs when.
+        room: memory of its own.
+        shape: T and B.
+        owners: what keeps the memories alive.
+    """
+
+    def __init__(
+        self,
+        entries: Entries,
+        block: list[int],
+        order: Order,
+        room: Room,
+        shape: tuple[int, int],
+        owners: object,
+    ) -> None:
+        self._entries, self._order, self._room, self._owners = entries, order, room, owners
+        self._times, self._batch = shape
+        slots, place = entries.slots, room.buffer.data_ptr()
+        self._values = values = array.array("q", (*block, *order.shares))
+        self._address, _ = values.buffer_info()
+        values[slots["shares"]] = self._address + 8 * len(block)
+        values[slots["packed"]], values[slots["scratch"]] = place, place + room.weights
+        values[slots["reach"]] = room.reach
+        team = simd.torch_team() if order.members > 1 else None
+        if team is not None:
+            values[slots["team"]], values[slots["rest"]] = team.size, team.rest
+
+    def run(self, start: int | None = None, steps: int | None = None, pack: bool = True) -> None:
+        """Runs the rows through their steps.
+
+        Args:
+            start: time index of every row's first step, or None for the first of all, or the last
+                going backward.
+            steps: how many, or None for all T. Where each row has its own, none may be given.
+            pack: whether weights may have changed since the last run.
+
+        Raises:
+            ValueError: if a step is not among the T of the memories.
+        """
+        values, slots = self._values, self._entries.slots
+        if start is not None or steps is not None:
+            self._move(start, steps)
+        values[slots["claimed"]] = values[slots["met"]] = values[slots["naps"]] = 0
+        self._call(pack)
+
+    def _call(self, pack: bool) -> None:
+        values, slots, address = self._values, self._entries.slots, self._address
+        count, members = len(self._order.shares) - 1, self._order.members
+        values[slots["pack"]] = pack and count == 1
+        if members > 1:
+            simd.together(self._entries.run, address, members)
+            crowd.note(values[slots["naps"]], values[slots["longest"]], members)
+            return
+        if pack and count > 1 and self._room.weights:
+            simd.run(self._entries.pack, address, 1)
+        simd.run(self._entries.run, address, count)
+
+    def _move(self, start: int | None, steps: int | None) -> None:
+        """Has all rows run other steps."""
+        direction = 1 if self._order.stride >= 0 else -1
+        start = (0 if direction > 0 else self._times - 1) if start is None else start
+        steps = self._times if steps is None else steps
+        last = start + direction * max(steps - 1, 0)
+        if (
+            self._order.steps is not None
+            or steps < 0
+            or not 0 <= min(start, last) <= max(start, last) < max(self._times, 1)
+        ):
+            raise ValueError(
+                f"expected steps of all rows within the {self._times} of their memories, got "
+                f"{steps} from {start} on in direction {direction}"
+            )
+        slots = self._entries.slots
+        self._values[slots["first"]] = start * self._batch
+        self._values[slots["longest"]] = steps
