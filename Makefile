@@ -1,6 +1,9 @@
 # Everything is set up on first use, in .venv inside the checkout, from Python and make alone.
 PYTHON ?= python3
+# Processes that share the tests; auto: one for each core; 0: none, as a debugger needs it.
+WORKERS ?= auto
 BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 READY := .venv/ready
 
 .PHONY: demo test test-long lint types check benchmark clean
@@ -9,10 +12,10 @@ demo: $(READY)  ## train on data that come with bptt, and write a report
 	$(BIN)/bptt train
 
 test: $(READY)  ## all tests but the long ones
-	$(BIN)/python -m pytest -q
+	$(PYTEST)
 
 test-long: $(READY)  ## the long ones too
-	$(BIN)/python -m pytest -q -m "long or not long"
+	$(PYTEST) -m "long or not long"
 
 lint: $(READY)
 	$(BIN)/ruff check

@@ -1,15 +1,25 @@
+import os
+import shutil
+import tempfile
+
+# Before torch: its threads spin while they wait, and would take the cores of other workers.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 import pytest
 import torch
 
 torch.set_num_threads(1)
 
 
-@pytest.fixture(autouse=True, scope="session")
-def _kernels(tmp_path_factory):
-    """Kernels of the tests, kept for one session: each is compiled once, in a folder of its own."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("BPTT_CACHE", str(tmp_path_factory.mktemp("kernels")))
-        yield
+def pytest_configure(config):
+    """A folder for the kernels of one session: no worker compiles what another has compiled."""
+    if not hasattr(config, "workerinput"):
+        config.kernels = os.environ["BPTT_CACHE"] = tempfile.mkdtemp(prefix="bptt-kernels-")
+
+
+def pytest_unconfigure(config):
+    if hasattr(config, "kernels"):
+        shutil.rmtree(config.kernels)
 
 
 @pytest.fixture(autouse=True)
