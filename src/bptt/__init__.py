@@ -7,11 +7,12 @@ from bptt.version import __version__
 
 if TYPE_CHECKING:
     from bptt import cells, errors, methods, nn, remedies, streams, testing
-    from bptt.methods import Full, Truncated
+    from bptt.methods import Checkpointed, Full, Truncated
     from bptt.plan import Plan, plan
     from bptt.unroll import unroll
 
 __all__ = [
+    "Checkpointed",
     "Full",
     "Plan",
     "Truncated",
@@ -28,5 +29,10 @@ __all__ = [
 ]
 
 make_lazy(
-    __name__, {"methods": ["Full", "Truncated"], "plan": ["Plan", "plan"], "unroll": ["unroll"]}
+    __name__,
+    {
+        "methods": ["Checkpointed", "Full", "Truncated"],
+        "plan": ["Plan", "plan"],
+        "unroll": ["unroll"],
+    },
 )

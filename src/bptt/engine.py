@@ -1,8 +1,8 @@
 """One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import torch
 from torch import Tensor
@@ -14,10 +14,14 @@ from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Taken, Trajectory
 from bptt.backends.repeat import Opening, Repeat, repeat
+from bptt.backends.segments import States, go_back, go_out, put_all, segment_of
+from bptt.backends.sweeps import add
 from bptt.compiler.record import Recording, Watch
+from bptt.course import Course, Window
 from bptt.draws import Draws
 from bptt.errors import BackendError
-from bptt.methods import Method
+from bptt.methods import Checkpointed, Method
+from bptt.methods.checkpointed import Costs, Layout
 from bptt.methods.spans import Spans
 from bptt.replica import Replica
 from bptt.schedule import Schedule
@@ -31,18 +35,19 @@ from bptt.step import (
     other_generators,
 )
 
+T = TypeVar("T")
 
-def run(
-    step: Step, schedule: Schedule, arguments: Arguments, method: Method
-) -> tuple[Leaves, Leaves]:
+
+def run(step: Step, course: Course, arguments: Arguments, method: Method) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) in time order and the final state (B, ...), in autograd's graph.
 
     Args:
         step: the cell as a step; it knows the cell's protocol once this has run.
-        schedule: who steps when, at least one step.
+        course: who steps when, at least one step.
         arguments: inputs (T, B, ...), state and fresh state (B, ...).
         method: how the gradient goes back.
     """
+    schedule = Schedule(*course)
     with plain_numerics(arguments.initial[0].device.type):
         if not torch.is_grad_enabled():
             problem = Problem(step, schedule, Draws())
@@ -54,8 +59,9 @@ def run(
         step.protocol = problem.step.protocol
         inputs, initial, fresh = arguments
         counts = len(inputs), len(initial), len(fresh)
-        job = _Job(problem, replica, first, again, counts, method.spans(schedule.counts))
-        results = _Unroll.apply(job, *inputs, *initial, *fresh, *replica.sources)
+        job = _Job(problem, replica, first, again, counts, course, method)
+        function = _Segmented if isinstance(method, Checkpointed) else _Unroll
+        results = function.apply(job, *inputs, *initial, *fresh, *replica.sources)
     count = len(results) - len(initial)
     return list(results[:count]), list(results[count:])
 
@@ -70,7 +76,13 @@ class _Job(NamedTuple):
     first: tuple[Leaves, Leaves]
     again: Repeat | None
     counts: tuple[int, int, int]  # of the leaves of inputs, state and fresh state
-    spans: Spans | None
+    course: Course
+    method: Method
+
+    @property
+    def spans(self) -> Spans | None:
+        """How far each loss goes back; None: to the first step."""
+        return self.method.spans(self.problem.schedule.counts)
 
     def split(self, values: Sequence[Any]) -> list[list[Any]]:
         """Values in the order of the tensors, parted: inputs, initial, fresh, weights."""
@@ -155,15 +167,25 @@ def _forward(
     again: Repeat | None = None,
 ) -> Trajectory:
     """Every step; with the draws substituted, should a later step draw though the first did not."""
-    inputs, initial, fresh = arguments
-    device = initial[0].device
-    before = None if problem.draws.used else _generator_state(device)
-    trajectory = reference.forward(problem, inputs, initial, fresh, first, again)
+    return _drawn(
+        problem.draws,
+        arguments.initial[0].device,
+        lambda: reference.forward(problem, *arguments, first, again),
+        lambda: reference.forward(problem, *arguments, first),
+    )
+
+
+def _drawn(
+    draws: Draws, device: torch.device, run: Callable[[], T], with_draws: Callable[[], T]
+) -> T:
+    """A way forward; once more with the draws substituted, should a step draw unexpectedly."""
+    before = None if draws.used else _generator_state(device)
+    found = run()
     if before is not None and not torch.equal(before, _generator_state(device)):
-        problem.draws.used, problem.draws.repeatable = True, False
-        trajectory = reference.forward(problem, inputs, initial, fresh, first)
-    problem.draws.release()
-    return trajectory
+        draws.used, draws.repeatable = True, False
+        found = with_draws()
+    draws.release()
+    return found
 
 
 def _generator_state(device: torch.device) -> Tensor:
@@ -214,6 +236,125 @@ class _Unroll(torch.autograd.Function):
             )
         job.problem.draws.release()
         return None, *found.inputs, *found.initial, *found.fresh, *found.weights
+
+
+class _Segmented(torch.autograd.Function):
+    """The same, in segments: few states are kept, and steps are run again on the way back."""
+
+    @staticmethod
+    def forward(ctx: Any, job: _Job, *tensors: Tensor) -> tuple[Tensor, ...]:
+        inputs, initial, fresh, _ = job.split(tensors)
+        given, layout = Arguments(inputs, initial, fresh), _layout(job, list(tensors))
+
+        def out(again: Repeat | None) -> tuple[Leaves, Leaves, States]:
+            def segment(number: int, state: Leaves) -> tuple[Window, Leaves, Leaves]:
+                window, trajectory = _run_segment(job, layout, given, number, state, again)
+                return window, trajectory.outputs, trajectory.final
+
+            return go_out(layout, job.course, initial, segment)
+
+        device = initial[0].device
+        draws = job.problem.draws
+        outputs, final, held = _drawn(draws, device, lambda: out(job.again), lambda: out(None))
+        final = [leaf.clone() if _is_one_of(leaf, tensors) else leaf for leaf in final]
+        results = (*outputs, *final)
+        ctx.set_materialize_grads(False)
+        ctx.mark_non_differentiable(*(leaf for leaf in results if not is_real(leaf)))
+        ctx.job, ctx.layout = job._replace(first=([], []), again=None), layout
+        ctx.count, ctx.segments = len(tensors), [segment for segment, _ in held]
+        ctx.save_for_backward(*tensors, *(leaf for _, state in held for leaf in state))
+        return results
+
+    @staticmethod
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        job, saved = ctx.job, list(ctx.saved_tensors)
+        tensors, states = saved[: ctx.count], iter(saved[ctx.count :])
+        with plain_numerics(tensors[0].device.type):
+            if torch.is_grad_enabled():
+                return (None, *_differentiable_adjoint(ctx, tensors, adjoints))
+            if not job.replica.steady:
+                job = job._replace(problem=job.problem._replace(opening=()))
+            back = _Back(job, ctx.layout, tensors, adjoints, ctx.needs_input_grad[1:])
+            held = [(s, [next(states) for _ in range(job.counts[1])]) for s in ctx.segments]
+            go_back(ctx.layout, held, back.advance, back.visit)
+        job.problem.draws.release()
+        return None, *back.inputs, *back.final, *back.fresh, *back.weights
+
+
+class _Back:
+    """The way back through segments, and what it has left so far."""
+
+    def __init__(
+        self,
+        job: _Job,
+        layout: Layout,
+        tensors: Leaves,
+        adjoints: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+    ) -> None:
+        inputs, initial, fresh, _ = job.split(tensors)
+        self.job, self.layout, self.given = job, layout, Arguments(inputs, initial, fresh)
+        self.wanted = wanted[: len(inputs)]
+        count = len(adjoints) - len(initial)
+        self.losses, self.final = adjoints[:count], list(adjoints[count:])
+        self.inputs: list[Tensor | None] = [None] * len(inputs)
+        self.fresh: list[Tensor | None] = [None] * len(fresh)
+        self.weights: list[Tensor | None] = [None] * len(job.replica.weights)
+
+    def advance(self, segment: int, state: Leaves) -> Leaves:
+        """The state after a segment."""
+        return _run_segment(self.job, self.layout, self.given, segment, state, None)[1].final
+
+    def visit(self, segment: int, state: Leaves) -> None:
+        """Run a segment from its state, and go back through it."""
+        job, replica = self.job, self.job.replica
+        window, trajectory = _run_segment(job, self.layout, self.given, segment, state, None)
+        problem = _windowed(job.problem, window)
+        outputs = [problem.schedule.adjoints(leaf) for leaf in trajectory.outputs]
+        states = [
+            outputs[leaf] if isinstance(leaf, int) else leaf.unbind(0) for leaf in trajectory.states
+        ]
+        inputs = [window.take(leaf) for leaf in self.given.inputs]
+        taken = Taken(
+            inputs, state, self.given.fresh, replica.weights, replica.constants, states,
+            trajectory.resting, [*outputs, *states],
+        )  # fmt: skip
+        losses = [None if leaf is None else window.take(leaf) for leaf in self.losses]
+        found = reference.adjoint(problem, taken, losses, self.final, self.wanted)
+        put_all(window, self.inputs, found.inputs, self.given.inputs, self.wanted)
+        self.final = list(found.initial)
+        self.fresh = [add(a, b) for a, b in zip(self.fresh, found.fresh, strict=True)]
+        self.weights = [add(a, b) for a, b in zip(self.weights, found.weights, strict=True)]
+
+
+def _layout(job: _Job, tensors: Leaves) -> Layout:
+    """Segments as the method says, by what a step's tensors take."""
+    assert isinstance(job.method, Checkpointed)
+    _, initial, _, weights = job.split(tensors)
+    outputs = job.first[0]
+    sizes = [sum(leaf.nbytes for leaf in leaves) for leaves in (weights, initial, outputs)]
+    costs = Costs(2 * sizes[0], sizes[1], 4 * sizes[1] + 2 * sizes[2])
+    return job.method.layout(job.problem.schedule.steps, costs)
+
+
+def _windowed(problem: Problem, window: Window) -> Problem:
+    return problem._replace(schedule=Schedule(*window.course), offset=window.first)
+
+
+def _run_segment(
+    job: _Job,
+    layout: Layout,
+    given: Arguments,
+    segment: int,
+    state: Leaves,
+    again: Repeat | None,
+) -> tuple[Window, Trajectory]:
+    """A segment from the state that it begins with."""
+    window = segment_of(job.course, layout, segment)
+    inputs = [window.take(leaf) for leaf in given.inputs]
+    first = job.first if segment == 0 and job.first[1] else None
+    problem = _windowed(job.problem, window)
+    return window, reference.forward(problem, inputs, state, given.fresh, first, again)
 
 
 def _taken(ctx: Any, job: _Job, saved: list[Tensor]) -> Taken:

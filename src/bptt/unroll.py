@@ -9,13 +9,12 @@ from torch import Tensor, nn
 from bptt import check, engine, fused, plans
 from bptt.again import Again
 from bptt.compiler.fingerprint import Fingerprint
+from bptt.course import Course
 from bptt.draws import Draws
 from bptt.errors import BackendError, CellError
-from bptt.fused import Course
 from bptt.methods import Full, Method
 from bptt.plans import Entry
 from bptt.replica import Replica
-from bptt.schedule import Schedule
 from bptt.step import Arguments, Leaves, Step, check_leaves
 from bptt.structure import structure
 
@@ -47,8 +46,9 @@ def unroll(
         reset_state: what to start afresh from, leaves broadcastable to (B, ...), with gradient.
             None: what state=None would give.
         reverse: run from each sequence's last live step to its first.
-        method: how the gradient goes back through time: exactly (`bptt.Full()`), or a number of
-            steps (`bptt.Truncated(k1, k2)`).
+        method: how the gradient goes back through time: exactly (`bptt.Full()`), exactly
+            within a memory budget (`bptt.Checkpointed("64MB")`), or a number of steps
+            (`bptt.Truncated(k1, k2)`).
         backend: "auto", "cpu" (kernels) or "reference" (step by step). "auto" runs kernels where it
             can, and says so once where it cannot.
 
@@ -194,7 +194,7 @@ def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
         if entry.compiled is not None:
             return _run_fused(ready, entry, found)
         plans.warn(entry)
-    return engine.run(step, Schedule(*course), arguments, method)
+    return engine.run(step, course, arguments, method)
 
 
 def _is_for_kernels(ready: _Ready) -> bool:

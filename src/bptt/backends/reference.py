@@ -55,6 +55,7 @@ class Problem(NamedTuple):
     schedule: Schedule
     draws: Draws
     opening: tuple[Operation, ...] = ()  # empty where it cannot be, or need not be, replayed
+    offset: int = 0  # the number of its first step, where it is a part of an unroll
 
     @property
     def replayed(self) -> bool:
@@ -91,7 +92,7 @@ def forward(
     for p in range(schedule.steps):
         state = state if restart is None else restart(p, state)
         x, before, resting = ready(schedule, columns, p, state, fresh, resting)
-        draws.begin(p)
+        draws.begin(problem.offset + p)
         if p == 0 and first is not None:
             y, new = first
         elif again is not None:
@@ -240,7 +241,7 @@ class _Back:
         return d_state
 
     def _step(self, sweep: Sweep, p: int, d_state: Found) -> Found:
-        self.problem.draws.begin(p)
+        self.problem.draws.begin(self.problem.offset + p)
         schedule, product = self.schedule, self.product
         live, reset, cut = schedule.live(p), schedule.reset(p), sweep.cuts[p]
         losses = [keep(sweep.losses[p], leaf) for leaf in _at(self.losses, p)]

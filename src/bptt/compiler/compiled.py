@@ -88,6 +88,11 @@ class Compiled:
         """Whether a fixed tensor has a row for each sequence."""
         return any(node.op == "sequence" for node in self.step.graph.nodes)
 
+    @property
+    def carried(self) -> list[tuple[int, ...]]:
+        """The shape of a row of each leaf of the state."""
+        return [self.step.graph[node].shape for node in self.step.state]
+
     def directions(self) -> list[Direction]:
         """What a call runs: the way forward, and the way back where gradients are wanted."""
         if not self.differentiable:

@@ -5,8 +5,7 @@ kernel, then what no next state needs. Backward the same with adjoints. Between 
 stored: the states, and the few values that cost more to compute again than to keep.
 """
 
-from bptt.fused.course import Course
 from bptt.fused.function import run
 from bptt.fused.job import Job
 
-__all__ = ["Course", "Job", "run"]
+__all__ = ["Job", "run"]

@@ -9,7 +9,7 @@ from torch import Tensor
 
 from bptt.compiler.compiled import Direction
 from bptt.fused import runs
-from bptt.fused.forward import Fixed, as_value, flat_leaf, like, loop, memories
+from bptt.fused.forward import Fixed, as_value, flat_leaf, like, loop, memories, rows_of
 from bptt.fused.job import Given, Job, Values
 from bptt.step import Leaves
 
@@ -84,7 +84,7 @@ def _whole(
     anew = {name: torch.zeros_like(tensor) for name, tensor in seeds.items()}
     kept = _kept(job, direction)
     reset = None if course.reset is None else (course.reset, anew, "leave")
-    loop(job, direction, {**reads, **kept}, course.rows(backward=True), seeds, end, reset)
+    loop(job, direction, {**reads, **kept}, rows_of(course, backward=True), seeds, end, reset)
     return kept, end, anew
 
 

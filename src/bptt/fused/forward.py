@@ -10,7 +10,7 @@ from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Direction
 from bptt.compiler.graph import Node
 from bptt.compiler.record import Ref
-from bptt.fused.course import Course
+from bptt.course import Course
 from bptt.fused.job import Given, Job, Values
 from bptt.step import Leaves
 
@@ -18,7 +18,7 @@ Fixed = dict[Ref, Tensor]
 
 
 def run(
-    job: Job, given: Given, fixed: Fixed, direction: Direction
+    job: Job, given: Given, fixed: Fixed, direction: Direction, outputs: bool = True
 ) -> tuple[Leaves, Leaves, Values]:
     """Outputs, the final state, and every value on the way.
 
@@ -27,6 +27,7 @@ def run(
         given: its tensors.
         fixed: what the direction computes once.
         direction: forward, with or without what the way back needs.
+        outputs: whether those are wanted.
     """
     compiled, course = job.compiled, job.course
     values = _given(job, given.inputs)
@@ -41,14 +42,24 @@ def run(
     reset = None
     if course.reset is not None:
         reset = course.reset, _carries(direction, given.fresh, compiled.dtype), "enter"
-    loop(job, direction, {**reads, **kept}, course.rows(), begin, end, reset)
+    loop(job, direction, {**reads, **kept}, rows_of(course), begin, end, reset)
     for name, node in direction.names.kept.items():
         values[node] = as_value(kept[name], compiled.step.graph[node])
     if direction.reads_states:
         _add_states(job, direction, values, begin, given.fresh, states)
-    outputs = _outputs(job, direction, values, fixed)
+    shown = _outputs(job, direction, values, fixed) if outputs else []
     carried = zip(direction.names.carried, given.initial, strict=True)
-    return outputs, [_leaf(end[name], leaf) for name, leaf in carried], values
+    return shown, [_leaf(end[name], leaf) for name, leaf in carried], values
+
+
+def rows_of(course: Course, backward: bool = False) -> kernel.Rows | None:
+    """The rows of a loop that goes forward, or back again, through each sequence."""
+    direction = -1 if course.reverse != backward else 1
+    lengths = course.lengths
+    if lengths is None:
+        return kernel.Rows(direction=direction) if direction < 0 else None
+    start = lengths - 1 if direction < 0 else torch.zeros_like(lengths)
+    return kernel.Rows(None, start, lengths, direction)
 
 
 def loop(

@@ -6,8 +6,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptt.fused import backward, forward
+from bptt.fused import backward, checkpointed, forward
 from bptt.fused.job import Job
+from bptt.methods import Checkpointed
 from bptt.step import Leaves
 
 
@@ -15,7 +16,8 @@ def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) and the final state (B, ...), in autograd's graph."""
     compiled = job.compiled
     if compiled.differentiable and torch.is_grad_enabled():
-        results = list(_Fused.apply(job, *tensors))
+        function = _Segmented if isinstance(job.method, Checkpointed) else _Fused
+        results = list(function.apply(job, *tensors))
     else:
         with torch.no_grad():
             given = job.split(tensors)
@@ -50,6 +52,29 @@ class _Fused(torch.autograd.Function):
         direction = backward.direction(job, adjoints)
         fixed = direction.once.run(given.own)
         found = backward.run(job, given, fixed, direction, values, adjoints)
+        return None, *backward.gradients(job, given, found, wanted)
+
+
+class _Segmented(torch.autograd.Function):
+    """The same, in segments."""
+
+    @staticmethod
+    def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
+        laid = checkpointed.lay(job)
+        outputs, final, held = checkpointed.run(laid, job.split(tensors), job.compiled.forward)
+        ctx.laid, ctx.segments = laid, [segment for segment, _ in held]
+        ctx.save_for_backward(*tensors, *(leaf for _, state in held for leaf in state))
+        return _results(ctx, outputs, final)
+
+    @staticmethod
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        laid, saved, wanted = ctx.laid, ctx.saved_tensors, ctx.needs_input_grad[1:]
+        job, count = laid.job, len(wanted)
+        given, states = job.split(saved[:count]), iter(saved[count:])
+        if torch.is_grad_enabled():
+            return None, *_again(job, given, adjoints, wanted)
+        held = [(segment, [next(states) for _ in given.initial]) for segment in ctx.segments]
+        found = checkpointed.adjoint(laid, given, held, adjoints, wanted)
         return None, *backward.gradients(job, given, found, wanted)
 
 

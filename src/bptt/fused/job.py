@@ -8,8 +8,8 @@ from torch import Tensor
 
 from bptt import again
 from bptt.compiler.compiled import Compiled
+from bptt.course import Course
 from bptt.draws import Draws
-from bptt.fused.course import Course
 from bptt.methods import Method
 from bptt.step import Leaves
 

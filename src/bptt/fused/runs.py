@@ -14,7 +14,7 @@ from torch import Tensor
 
 from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Direction
-from bptt.fused.course import Course
+from bptt.course import Course
 from bptt.fused.forward import loop
 from bptt.fused.job import Job
 from bptt.methods.spans import Spans

@@ -1,0 +1,95 @@
+"""A sequence gone through in segments: forward once, backward in the order of few states."""
+
+from collections.abc import Callable, Sequence
+
+import torch
+from torch import Tensor
+
+from bptt.course import Course, Window
+from bptt.methods import binomial
+from bptt.methods.binomial import Advance
+from bptt.methods.checkpointed import Layout
+from bptt.step import Leaves
+
+States = list[tuple[int, Leaves]]  # a segment, and the state that it begins with
+
+
+def segment_of(course: Course, layout: Layout, segment: int) -> Window:
+    """The steps of a segment."""
+    begin = segment * layout.length
+    return Window(course, begin, min(begin + layout.length, int(course.counts.max())))
+
+
+def go_out(
+    layout: Layout,
+    course: Course,
+    state: Leaves,
+    run: Callable[[int, Leaves], tuple[Window, Leaves, Leaves]],
+) -> tuple[Leaves, Leaves, States]:
+    """Outputs (T, B, ...), the final state, and the states that are held.
+
+    Args:
+        layout: the segments.
+        course: of all steps.
+        state: what the first begins with.
+        run: a segment from a state: its steps, its outputs, the state after it.
+    """
+    holds = {0, *binomial.way_out(layout.count, layout.slots)}
+    held: States = []
+    outputs: Leaves = []
+    for segment in range(layout.count):
+        if segment in holds:
+            held.append((segment, [leaf.clone() for leaf in state]))
+        window, found, state = run(segment, state)
+        outputs = outputs or [_whole(course, leaf) for leaf in found]
+        for leaf, steps in zip(outputs, found, strict=True):
+            window.put(leaf, steps)
+    return outputs, state, held
+
+
+def _whole(course: Course, leaf: Tensor) -> Tensor:
+    """(T, B, ...) for the steps of a leaf; zero where a sequence has ended."""
+    make = torch.empty if course.lengths is None else torch.zeros
+    return make(course.steps, *leaf.shape[1:], dtype=leaf.dtype, device=leaf.device)
+
+
+def go_back(
+    layout: Layout,
+    held: States,
+    advance: Callable[[int, Leaves], Leaves],
+    visit: Callable[[int, Leaves], None],
+) -> None:
+    """Every segment from the last to the first, each from the state that it begins with.
+
+    Args:
+        layout: the segments.
+        held: states from the way forward.
+        advance: the state after a segment, from that before it.
+        visit: go back through a segment.
+    """
+    held, state = list(held), held[-1][1]
+    for move in binomial.way_back(layout.count, layout.slots):
+        if isinstance(move, Advance):
+            state = held[-1][1]
+            for segment in range(move.begin, move.end):
+                state = advance(segment, state)
+            if move.hold:
+                held.append((move.end, state))
+        else:
+            visit(move.segment, held.pop()[1] if move.release else state)
+
+
+def put_all(
+    window: Window,
+    wholes: list[Tensor | None],
+    parts: Sequence[Tensor | None],
+    like: Leaves,
+    wanted: Sequence[bool],
+) -> None:
+    """Write the steps of a window into whole sequences, made where they are first needed."""
+    for index, (part, leaf) in enumerate(zip(parts, like, strict=True)):
+        if part is not None and wanted[index]:
+            whole = wholes[index]
+            if whole is None:
+                whole = wholes[index] = torch.zeros_like(leaf, dtype=part.dtype)
+            window.put(whole, part)

@@ -1,0 +1,85 @@
+"""Who steps when in an unroll, and in some of its steps."""
+
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+
+class Course(NamedTuple):
+    """Who steps when.
+
+    Attributes:
+        steps, batch: T and B.
+        lengths: (B,) steps that count, or None.
+        reset: (T, B) bool, or None.
+        reverse: whether the last live step comes first.
+    """
+
+    steps: int
+    batch: int
+    lengths: Tensor | None
+    reset: Tensor | None
+    reverse: bool
+
+    @property
+    def counts(self) -> Tensor:
+        """(B,) steps of each sequence."""
+        return torch.full((self.batch,), self.steps) if self.lengths is None else self.lengths
+
+    def live(self) -> Tensor | None:
+        """(T * B,) which rows count; None if all do."""
+        if self.lengths is None:
+            return None
+        return (torch.arange(self.steps)[:, None] < self.lengths).flatten()
+
+    def to_time(self, numbers: Tensor) -> Tensor:
+        """(T, B, ...) in the order of processing, in the order of time."""
+        if not self.reverse:
+            return numbers
+        if self.lengths is None:
+            return numbers.flip(0)
+        time = torch.arange(self.steps)[:, None]
+        return numbers[(self.lengths - 1 - time).clamp(min=0), torch.arange(self.batch)]
+
+
+class Window:
+    """Some of the steps of an unroll, in the order of processing.
+
+    Args:
+        course: of the whole.
+        begin, end: the steps; those in between run as a course of their own.
+
+    Attributes:
+        course: of the steps.
+        first: the number of its first one.
+    """
+
+    def __init__(self, course: Course, begin: int, end: int) -> None:
+        self.whole, self.first, self._end = course, begin, end
+        lengths = course.lengths
+        self._rows: tuple[Tensor, Tensor] | None = None
+        if course.reverse and lengths is not None:
+            time = lengths - 1 - torch.arange(begin, end)[:, None]
+            self._rows = time.clamp(min=0), torch.arange(course.batch)
+        reverse = course.reverse and lengths is None
+        start = course.steps - end if reverse else begin
+        self._span = slice(start, start + end - begin)
+        live = None if lengths is None else (lengths - begin).clamp(0, end - begin)
+        reset = None if course.reset is None else self.take(course.reset).contiguous()
+        self.course = Course(end - begin, course.batch, live, reset, reverse)
+
+    def take(self, leaf: Tensor) -> Tensor:
+        """The steps of a (T, B, ...) tensor; a view where there is one."""
+        return leaf[self._span] if self._rows is None else leaf[self._rows]
+
+    def put(self, leaf: Tensor, steps: Tensor) -> None:
+        """Write the steps of a (T, B, ...) tensor: those that count, where others do not."""
+        if self._rows is None:
+            leaf[self._span] = steps
+            return
+        live = self.course.live()
+        assert live is not None
+        mask = live.view(steps.shape[:2])
+        time, rows = self._rows
+        leaf[time[mask], rows.expand_as(mask)[mask]] = steps[mask]

@@ -1,0 +1,159 @@
+"""An unroll by segments: few states are kept, and segments are run again on the way back.
+
+In memory is only what belongs to one segment at a time, besides the states that are held and what
+the caller holds: inputs, outputs and their gradients are read and written in place.
+"""
+
+import math
+from collections.abc import Sequence
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+
+from bptt.backends.segments import States, go_back, go_out, put_all, segment_of
+from bptt.backends.sweeps import add
+from bptt.compiler.compiled import Compiled, Direction
+from bptt.compiler.graph import SUMS
+from bptt.course import Window
+from bptt.fused import backward, forward
+from bptt.fused.backward import Adjoints
+from bptt.fused.forward import Fixed
+from bptt.fused.job import Given, Job
+from bptt.methods.checkpointed import Checkpointed, Costs, Layout
+from bptt.step import Leaves
+
+
+class Laid(NamedTuple):
+    """A job cut in segments."""
+
+    job: Job
+    layout: Layout
+
+    def window(self, segment: int) -> tuple[Job, Window]:
+        """A segment as an unroll of its own."""
+        window = segment_of(self.job.course, self.layout, segment)
+        return self.job._replace(course=window.course, first=window.first), window
+
+
+def lay(job: Job) -> Laid:
+    """A job cut in segments as its method says."""
+    assert isinstance(job.method, Checkpointed)
+    costs = costs_of(job.compiled, job.course.batch)
+    return Laid(job, job.method.layout(int(job.course.counts.max()), costs))
+
+
+def costs_of(compiled: Compiled, batch: int) -> Costs:
+    """What is held for a state, for a step of a segment, and for gradients of weights."""
+    graph, size = compiled.step.graph, compiled.dtype.itemsize
+    ways = [compiled.forward, compiled.backward(frozenset())]
+    nodes: set[int] = {
+        node for node, _, _ in (*compiled.inputs, *compiled.states, *compiled.random)
+    }
+    for way in ways:
+        columns = way.columns
+        given = {*columns.given, *columns.kept}
+        nodes.update(columns.kept, _inner(columns, columns.before, given))
+        nodes.update(_inner(columns, columns.after, {*given, *columns.before}))
+    step = sum(math.prod(graph[n].shape) for n in nodes if graph[n].op not in _NO_MEMORY)
+    widths = [math.prod(shape) for shape in compiled.carried]
+    sums = [math.prod(graph[n].shape) for n in compiled.step.d_fixed if n is not None]
+    packed = [m.height * m.width for way in ways for m in way.loop.memories if m.kind == "matrix"]
+    return Costs(
+        (2 * sum(sums) + sum(packed)) * size, sum(widths) * batch * size, step * batch * size
+    )
+
+
+_NO_MEMORY = {*SUMS, "fixed", "number", "slice", "reshape", "permute", "expand"}
+
+
+def _inner(columns, roots: Sequence[int], given: set[int]) -> list[int]:
+    """All that is computed for the sake of the roots."""
+    found, stack = set[int](), [root for root in roots if root not in given]
+    while stack:
+        number = stack.pop()
+        if number not in found:
+            found.add(number)
+            stack.extend(o for o in columns.graph[number].operands if o not in given)
+    return list(found)
+
+
+def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:
+    """Outputs, the final state, and the states held for the way back."""
+    fixed = direction.once.run(given.own)
+
+    def segment(number: int, state: Leaves) -> tuple[Window, Leaves, Leaves]:
+        job, window = laid.window(number)
+        outputs, after, _ = forward.run(job, _part(given, window, state), fixed, direction)
+        return window, outputs, after
+
+    return go_out(laid.layout, laid.job.course, given.initial, segment)
+
+
+def _part(given: Given, window: Window, state: Leaves) -> Given:
+    return given._replace(inputs=[window.take(leaf) for leaf in given.inputs], initial=state)
+
+
+def adjoint(
+    laid: Laid,
+    given: Given,
+    held: States,
+    adjoints: Sequence[Tensor | None],
+    wanted: Sequence[bool],
+) -> Adjoints:
+    """Take dE/d(outputs) and dE/d(final state) back, segment by segment."""
+    back = _Back(laid, given, adjoints, wanted)
+    go_back(laid.layout, held, back.advance, back.visit)
+    return back.found()
+
+
+class _Back:
+    """The way back, and what it has left so far."""
+
+    def __init__(
+        self,
+        laid: Laid,
+        given: Given,
+        adjoints: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+    ) -> None:
+        job = laid.job
+        self.laid, self.given = laid, given
+        self.count = len(adjoints) - len(given.initial)
+        self.adjoints, self.final = adjoints[: self.count], list(adjoints[self.count :])
+        self.out = job.compiled.forward
+        self.back = backward.direction(job, adjoints)
+        self.fixed_out: Fixed = self.out.once.run(given.own)
+        self.fixed_back: Fixed = self.back.once.run(given.own)
+        self.wanted = wanted[: len(given.inputs)]
+        self.inputs: list[Tensor | None] = [None] * len(given.inputs)
+        self.fresh: list[Tensor | None] = [None] * len(given.fresh)
+        self.reached: Fixed = {}
+
+    def advance(self, segment: int, state: Leaves) -> Leaves:
+        """The state after a segment."""
+        job, window = self.laid.window(segment)
+        part = _part(self.given, window, state)
+        return forward.run(job, part, self.fixed_out, self.out, outputs=False)[1]
+
+    def visit(self, segment: int, state: Leaves) -> None:
+        """Run a segment from its state, and go back through it."""
+        job, window = self.laid.window(segment)
+        part = _part(self.given, window, state)
+        _, _, values = forward.run(job, part, self.fixed_out, self.out, outputs=False)
+        losses = [None if leaf is None else window.take(leaf) for leaf in self.adjoints]
+        found = backward.run(job, part, self.fixed_back, self.back, values, [*losses, *self.final])
+        self._add(window, found)
+
+    def _add(self, window: Window, found: Adjoints) -> None:
+        self.final = found.initial
+        put_all(window, self.inputs, found.inputs, self.given.inputs, self.wanted)
+        self.fresh = [add(a, b) for a, b in zip(self.fresh, found.fresh, strict=True)]
+        if not self.reached:
+            self.reached = found.reached
+        elif found.reached:
+            torch._foreach_add_(list(self.reached.values()), list(found.reached.values()))
+
+    def found(self) -> Adjoints:
+        """All of it."""
+        return Adjoints(self.inputs, self.final, self.fresh, self.reached)
