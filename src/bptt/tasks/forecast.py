@@ -97,7 +97,8 @@ class Forecast(Task[Learnt, Data]):
         if short:
             raise DataError(
                 f"{spoken(Path(path))}: {need} rows of each series are needed, for the model reads "
-                f"a window of {self.learnt.window}; {short}. Give more rows, or train with a smaller --window."
+                f"a window of {self.learnt.window}; {short}. Give more rows, or train with a "
+                f"smaller --window."
             )
         warn_of_unseen(panel.frame, self.learnt.columns.words, self.learnt.codes, table.source)
         return panel
