@@ -3,6 +3,7 @@
 import json
 import sys
 from dataclasses import replace
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -11,9 +12,12 @@ import torch
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
 import learning
+import methods
 import record
 import reference
 import speed
+from back import clock, exact, long, masks, plot, truncated
+from back import page as ways_page
 from race import agreement, fresh, jobs, measures, page, peers, rounds, summary, ways
 from race.jobs import KINDS, Shape
 
@@ -149,3 +153,85 @@ def test_speed_knows_whether_it_was_told_everything(capsys):
     with pytest.raises(SystemExit):
         speed.parsed(["--shapes", "100,32"])
     assert "a shape is T,B,I,H, as in 100,32,16,64; got '100,32'" in capsys.readouterr().err
+
+
+@pytest.fixture
+def short(monkeypatch):
+    """A few calls of a few steps."""
+    monkeypatch.setattr(clock, "PAUSE", 0.0)
+    monkeypatch.setattr(clock, "BLOCK", 0.0)
+    monkeypatch.setattr(masks, "SHAPES", [TINY])
+    monkeypatch.setattr(masks, "PACKED", [TINY])
+    monkeypatch.setattr(masks, "CELLS", ("GRU", "leaky"))
+    monkeypatch.setattr(truncated, "CELLS", ("GRU",))
+    monkeypatch.setattr(truncated, "T", 40 * methods.QUICK)
+    monkeypatch.setattr(long, "LONG", 3000 * methods.QUICK)
+    monkeypatch.setattr(long, "BUDGETS", ("1MB",))
+
+
+def told_of_ways(*parts):
+    """What the command finds of these parts, in this process and without saving it."""
+    words = methods.parsed(["--quick", "--threads", "1", "--seconds", "0.001", "--parts", *parts])
+    return json.loads(json.dumps(methods.run(words)))
+
+
+def test_ways_back_are_told(short, capsys):
+    found = told_of_ways("masks", "packed", "truncated")
+    assert {row["cell"] for row in found["masks"]} == set(masks.CELLS)
+    assert len(found["truncated"]) == len(truncated.CELLS) * len(truncated.BATCHES)
+    for table in (page.plain, record.table):
+        text = ways_page.full(found, table)
+        assert all(f"aim: at {words}" in text for words in ("most 1.05", "least 3 times"))
+        assert text.count("40, 16, 8, 64") == len(truncated.CELLS)
+    assert "Measured on" in text
+
+
+@pytest.mark.skipif(not fresh.can_weigh(), reason="needs /proc")
+def test_long_sequences_are_weighed(short, capsys):
+    found = told_of_ways("long")
+    assert found["long"]["held"].keys() == {"full", "1MB"}
+    assert found["long"]["held"]["full"] > 4 * 3000 * long.UNITS / 1e6  # the states at least
+    assert 'Checkpointed("1MB")' in ways_page.full(found, page.plain)
+
+
+def test_ways_back_name_a_peer_that_is_not_installed(short, monkeypatch, capsys):
+    monkeypatch.setattr(methods, "PEERS", ("jax", "equinoxious"))
+    assert "jax" not in told_of_ways("jax").keys() - {"versions"}
+    assert "left out: jax, not installed: equinoxious" in capsys.readouterr().out
+
+
+def test_the_recipe_is_the_one_that_is_copied(double):
+    """h <- w h, loss = state, k1 = 1, k2 = 3: exact are 0.9, 0.36, 0.108, 0.0216."""
+
+    class Scale(torch.nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.w = torch.nn.Parameter(torch.tensor(0.2))
+
+        def forward(self, x, h):
+            return self.w * h
+
+    found = []
+    for steps in range(1, 5):
+        ones = torch.ones(steps, 1, 1)
+        case = truncated.Case(Scale(), ones, ones, torch.tensor([[0.9]]))
+        truncated.recipe(case, 1, 3)
+        found.append(float(case.gradients()[0]))
+    apart = [found[0], *(b - a for a, b in pairwise(found))]
+    assert apart == pytest.approx([0.9, 0.36, 0.288, 0.0576])
+
+
+def test_ways_back_are_not_timed_where_they_are_wrong():
+    right = [torch.ones(3), torch.ones(2)]
+    assert exact.agree("ours", right, right) == 0
+    for wrong in (1.001, torch.nan):
+        with pytest.raises(AssertionError, match=r"ours: differs by .* nothing is timed"):
+            exact.agree("ours", [right[0], right[1] * wrong], right)
+
+
+def test_memory_is_drawn_against_time(tmp_path):
+    times = {way: {"best ms": ms} for way, ms in (("full", 100.0), ("8MB", 170.0))}
+    part = {"steps": 1000, "held": {"full": 270.0, "8MB": 8.0}, "times": times}
+    plot.draw({"long": part, "jax": part}, tmp_path / "a.svg")
+    drawn = (tmp_path / "a.svg").read_text()
+    assert all(f">{word}<" in drawn for word in ("Full", "8MB", "lax.scan", "bptt"))

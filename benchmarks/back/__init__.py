@@ -1,0 +1,1 @@
+"""Jobs, clocks and pages of `benchmarks/methods.py`: ways back through time."""
