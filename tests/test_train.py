@@ -192,12 +192,13 @@ def test_the_gradient_goes_back_as_the_method_says(data, task):
     """A window is 12 or 20 steps long, or a sequence at most 7."""
 
     def weights(method):
-        job = job_for(data, task, method, epochs=1, method=method)
+        job = job_for(data, task, method.replace(":", "-"), epochs=1, method=method)
         assert job.run.read_config().training.method == method
         return torch.cat([w.flatten() for w in load_file(train(job).weights).values()])
 
     full = weights("full")
-    torch.testing.assert_close(weights("truncated:20,20"), full, rtol=1e-4, atol=1e-5)
+    for exact in "truncated:20,20", "checkpointed:64MB":
+        torch.testing.assert_close(weights(exact), full, rtol=1e-4, atol=1e-5)
     assert (weights("truncated:2") - full).abs().max() > 1e-3
 
 
@@ -390,6 +391,8 @@ def test_a_config_says_what_was_chosen_for_the_user(data, monkeypatch):
         ({"batch_size": 0}, "--batch-size"),
         ({"method": "trunc:3"}, r"--method to be full, or truncated:K1,K2 .*; got 'trunc:3'"),
         ({"method": "truncated:2.5"}, r"--method to be full, .*; got 'truncated:2.5'"),
+        ({"method": "checkpointed"}, r"or checkpointed:MEMORY, such .*; got 'checkpointed'"),
+        ({"method": "checkpointed:64XB"}, "--method checkpointed:64XB: memory: expected a number"),
         ({"method": "truncated:9,3"}, "--method truncated:9,3: k2: expected at least k1 = 9"),
         ({"method": "truncated:0"}, "--method truncated:0: k1: expected a block of at least 1"),
     ],

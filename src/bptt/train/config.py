@@ -55,7 +55,8 @@ class Recipe:
             many epochs as patience.
         clip: longest gradient; a longer one is scaled down to this norm. 0: no clipping.
         method: how the gradient goes back through time: full, exactly; truncated:K1,K2, every K1
-            steps back through the last K2.
+            steps back through the last K2; checkpointed:MEMORY, such as checkpointed:64MB, exactly
+            and within this much memory for states.
         patience: stop after this many epochs without a lower validation loss.
         seed: decides initial weights, order of the data and dropout.
         devices: processes that share each batch: GPUs where there are any, else on the CPU.

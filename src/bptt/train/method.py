@@ -1,4 +1,4 @@
-"""How `--method` is written: full or truncated:K1,K2."""
+"""How `--method` is written: full, truncated:K1,K2 or checkpointed:64MB."""
 
 import re
 from typing import TYPE_CHECKING
@@ -8,9 +8,10 @@ from bptt.errors import ArgumentError, StructureError
 if TYPE_CHECKING:  # torch takes seconds to import
     from bptt.methods import Method
 
-WRITTEN = re.compile(r"(full)|truncated:(\d+)(?:,(\d+))?")
+WRITTEN = re.compile(r"(full)|truncated:(\d+)(?:,(\d+))?|checkpointed:(.+)")
 EXPECTED = (
-    "full, or truncated:K1,K2 (every K1 steps back through K2; truncated:20 is truncated:20,20)"
+    "full, or truncated:K1,K2 (every K1 steps back through K2; truncated:20 is truncated:20,20), "
+    "or checkpointed:MEMORY, such as checkpointed:64MB"
 )
 
 
@@ -28,10 +29,12 @@ def make_method(written: str) -> "Method":
         raise ArgumentError(f"expected --method to be {EXPECTED}; got {written!r}")
     from bptt import methods
 
-    full, k1, k2 = found.groups()
+    full, k1, k2, memory = found.groups()
     try:
         if full:
             return methods.Full()
-        return methods.Truncated(int(k1), int(k2 or k1))
+        if k1:
+            return methods.Truncated(int(k1), int(k2 or k1))
+        return methods.Checkpointed(memory=memory)
     except (ArgumentError, StructureError) as error:
         raise ArgumentError(f"--method {written}: {error}") from error
