@@ -9,12 +9,14 @@ if TYPE_CHECKING:
     from bptt import cells, errors, methods, nn, remedies, streams, testing
     from bptt.methods import Checkpointed, Full, Truncated
     from bptt.plan import Plan, plan
+    from bptt.streams import Stream
     from bptt.unroll import unroll
 
 __all__ = [
     "Checkpointed",
     "Full",
     "Plan",
+    "Stream",
     "Truncated",
     "__version__",
     "cells",
@@ -33,6 +35,7 @@ make_lazy(
     {
         "methods": ["Checkpointed", "Full", "Truncated"],
         "plan": ["Plan", "plan"],
+        "streams": ["Stream"],
         "unroll": ["unroll"],
     },
 )

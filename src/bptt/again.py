@@ -28,11 +28,13 @@ class Again(NamedTuple):
         step: the cell as it is, with the structure of its arguments.
         key: the cell's fingerprint when it was unrolled.
         schedule: the arguments of the `Schedule`.
+        first: the number of its first step.
     """
 
     step: Step
     key: tuple
     schedule: tuple
+    first: int = 0
 
     def differentiate(
         self,
@@ -64,7 +66,8 @@ class Again(NamedTuple):
             inputs, initial, fresh, own = (
                 taken[end - len(part) : end] for end, part in zip(ends, parts, strict=True)
             )
-            problem = Problem(self.step.bind(self._cell(own)), schedule, draws)
+            step = self.step.bind(self._cell(own))
+            problem = Problem(step, schedule, draws, offset=self.first)
             return reference.forward(problem, inputs, initial, fresh, restart=restart)
 
         return differentiate(run, views, adjoints, wanted, schedule, spans)

@@ -77,11 +77,11 @@ class Draws(TorchDispatchMode):
         """What the operations of the present step are made from, without running it."""
         return [self._base(base, like, operation) for operation, (base, like) in self._plan.items()]
 
-    def for_batch(self, rows: int) -> "Draws":
-        """The same operations for another number of rows, with a seed of its own."""
+    def for_batch(self, rows: int, seed: int | None = None) -> "Draws":
+        """The same operations for another number of rows, with another seed."""
         if not self.used:
             return self
-        other = Draws()
+        other = Draws(seed)
         other.used = self.used
         other._plan = {
             operation: (base, like._replace(shape=torch.Size((rows, *like.shape[1:]))))

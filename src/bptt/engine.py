@@ -20,9 +20,9 @@ from bptt.compiler.record import Recording, Watch
 from bptt.course import Course, Window
 from bptt.draws import Draws
 from bptt.errors import BackendError
-from bptt.methods import Checkpointed, Method
+from bptt.methods import Checkpointed
 from bptt.methods.checkpointed import Costs, Layout
-from bptt.methods.spans import Spans
+from bptt.methods.spans import Spans, Way
 from bptt.replica import Replica
 from bptt.schedule import Schedule
 from bptt.step import (
@@ -38,7 +38,14 @@ from bptt.step import (
 T = TypeVar("T")
 
 
-def run(step: Step, course: Course, arguments: Arguments, method: Method) -> tuple[Leaves, Leaves]:
+def run(
+    step: Step,
+    course: Course,
+    arguments: Arguments,
+    method: Way,
+    seed: int | None = None,
+    offset: int = 0,
+) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) in time order and the final state (B, ...), in autograd's graph.
 
     Args:
@@ -46,15 +53,17 @@ def run(step: Step, course: Course, arguments: Arguments, method: Method) -> tup
         course: who steps when, at least one step.
         arguments: inputs (T, B, ...), state and fresh state (B, ...).
         method: how the gradient goes back.
+        seed: of the random numbers; None: taken from torch's generator when first needed.
+        offset: the number of the first step, where the unroll is a part of a longer one.
     """
     schedule = Schedule(*course)
     with plain_numerics(arguments.initial[0].device.type):
         if not torch.is_grad_enabled():
-            problem = Problem(step, schedule, Draws())
+            problem = Problem(step, schedule, Draws(seed), offset=offset)
             trajectory = _forward(problem, arguments, _first_step(problem, arguments))
             return trajectory.outputs, trajectory.final
         replica = Replica(step.cell)
-        problem = Problem(step.bind(replica.cell), schedule, Draws())
+        problem = Problem(step.bind(replica.cell), schedule, Draws(seed), offset=offset)
         first, problem, again = _first_step_watched(problem, arguments, replica)
         step.protocol = problem.step.protocol
         inputs, initial, fresh = arguments
@@ -77,7 +86,7 @@ class _Job(NamedTuple):
     again: Repeat | None
     counts: tuple[int, int, int]  # of the leaves of inputs, state and fresh state
     course: Course
-    method: Method
+    method: Way
 
     @property
     def spans(self) -> Spans | None:
@@ -153,7 +162,7 @@ def _leaves(tensors: Leaves) -> Leaves:
 
 
 def _run_first(problem: Problem, x: Leaves, before: Leaves) -> tuple[Leaves, Leaves]:
-    problem.draws.begin(0)
+    problem.draws.begin(problem.offset)
     with problem.draws:
         outputs, state = problem.step(x, before)
     check_leaves(outputs, state, before, problem.schedule.batch)

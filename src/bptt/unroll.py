@@ -13,6 +13,7 @@ from bptt.course import Course
 from bptt.draws import Draws
 from bptt.errors import BackendError, CellError
 from bptt.methods import Full, Method
+from bptt.methods.spans import Way
 from bptt.plans import Entry
 from bptt.replica import Replica
 from bptt.step import Arguments, Leaves, Step, check_leaves
@@ -89,8 +90,23 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
 
 
 def _unroll(*given: Any) -> tuple[Any, Any]:
-    ready = _ready(*given)
-    cell, inputs = given[:2]
+    return _finish(_ready(*given), *given[:2])
+
+
+def unroll_window(given: Sequence[Any], method: Way, seed: int, first: int) -> tuple[Any, Any]:
+    """A part of a longer unroll.
+
+    Args:
+        given: the arguments of `unroll`, in their order.
+        method: in place of that among them.
+        seed: of the longer unroll's random numbers.
+        first: the number of the part's first step.
+    """
+    ready = _ready(*given)._replace(method=method, seed=seed, first=first)
+    return _finish(ready, *given[:2])
+
+
+def _finish(ready: "_Ready", cell: Any, inputs: Any) -> tuple[Any, Any]:
     device = ready.arguments.inputs[0].device
     with engine.autocast_off(device.type):
         try:
@@ -110,14 +126,18 @@ class _Ready(NamedTuple):
         arguments: the leaves of inputs, state and fresh state.
         state: the state as given, or what the cell starts from.
         backend: as given.
+        seed: of the random numbers; None: taken from torch's generator when first needed.
+        first: the number of the first step, where it is a part of a longer unroll.
     """
 
     step: Step
     course: Course
     arguments: Arguments
     state: Any
-    method: Method
+    method: Way
     backend: str
+    seed: int | None = None
+    first: int = 0
 
 
 def _ready(
@@ -186,7 +206,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
 
 
 def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, method, backend = ready
+    step, course, arguments, _, method, backend, seed, first = ready
     if not course.steps or (course.lengths is not None and not bool(course.lengths.any())):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
     if backend != "reference" and _is_for_kernels(ready):
@@ -194,7 +214,7 @@ def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
         if entry.compiled is not None:
             return _run_fused(ready, entry, found)
         plans.warn(entry)
-    return engine.run(step, course, arguments, method)
+    return engine.run(step, course, arguments, method, seed, first)
 
 
 def _is_for_kernels(ready: _Ready) -> bool:
@@ -215,13 +235,15 @@ def _find(ready: _Ready) -> tuple[Entry, Fingerprint]:
 
 
 def _run_fused(ready: _Ready, entry: Entry, found: Fingerprint) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, method, _ = ready
+    step, course, arguments, _, method, _, seed, first = ready
     compiled = entry.compiled
     assert compiled is not None
     step.protocol = entry.protocol
-    draws = compiled.draws.for_batch(course.batch)
+    draws = compiled.draws.for_batch(course.batch, seed)
     counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
-    job = fused.Job(compiled, course, counts, draws, Again(step, found.key, course), method)
+    job = fused.Job(
+        compiled, course, counts, draws, Again(step, found.key, course, first), method, first
+    )
     return fused.run(job, [*arguments.inputs, *arguments.initial, *arguments.fresh, *found.tensors])
 
 

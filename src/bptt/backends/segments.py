@@ -16,8 +16,8 @@ States = list[tuple[int, Leaves]]  # a segment, and the state that it begins wit
 
 def segment_of(course: Course, layout: Layout, segment: int) -> Window:
     """The steps of a segment."""
-    begin = segment * layout.length
-    return Window(course, begin, min(begin + layout.length, int(course.counts.max())))
+    begin, last = segment * layout.length, segment == layout.count - 1
+    return Window(course, begin, int(course.counts.max()) if last else begin + layout.length)
 
 
 def go_out(

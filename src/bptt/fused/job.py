@@ -10,7 +10,7 @@ from bptt import again
 from bptt.compiler.compiled import Compiled
 from bptt.course import Course
 from bptt.draws import Draws
-from bptt.methods import Method
+from bptt.methods.spans import Way
 from bptt.step import Leaves
 
 Values = dict[int, Tensor]  # by node: (rows, *shape), the rows of all steps and sequences
@@ -43,7 +43,7 @@ class Job(NamedTuple):
     counts: tuple[int, int, int]
     draws: Draws
     again: again.Again
-    method: Method
+    method: Way
     first: int = 0
 
     def split(self, values: Sequence[Tensor]) -> Given:

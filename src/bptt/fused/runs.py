@@ -31,8 +31,9 @@ def entering(
     if spans is None or int(spans.losses.sum()) == int(course.counts.sum()):
         return list(adjoints)
     enters = torch.zeros(course.steps * course.batch, dtype=torch.bool)
-    places, steps = _places(course, spans)
-    enters[places[steps < spans.losses]] = True
+    if len(spans.back):
+        places, steps = _places(course, spans)
+        enters[places[steps < spans.losses]] = True
     mask = enters.view(course.steps, course.batch)
     return [
         a if a is None else torch.where(mask.view(*mask.shape, *[1] * (a.dim() - 2)), a, 0.0)
@@ -67,6 +68,8 @@ def run(
 
 def _groups(spans: Spans, bytes_a_step: int) -> Iterator[Spans]:
     """Runs by length, so many at once that what they gather stays small."""
+    if not len(spans.back):
+        return
     order = torch.argsort(spans.back, descending=True, stable=True)
     spans = spans.where(order)
     longest = max(int(spans.back[0]), 1)

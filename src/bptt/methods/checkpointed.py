@@ -80,7 +80,7 @@ class Checkpointed:
         if self.segments is not None:
             blocks = -(-steps // BLOCK)
             length = -(-blocks // self.segments) * BLOCK
-            count = max(-(-steps // length), 1)
+            count = _count(steps, length)
             return Layout(length, count, count - 1, costs)
         return _fitting(steps, costs, self.budget or 0)
 
@@ -103,7 +103,7 @@ class Layout(NamedTuple):
     """A sequence cut in segments.
 
     Attributes:
-        length: steps of a segment, but for the last.
+        length: steps of a segment; the last may have fewer, or less than a block more.
         count: segments.
         slots: states that may be held besides the first and the one that is on the run.
         costs: what it was laid out by.
@@ -137,17 +137,26 @@ def _fitting(steps: int, costs: Costs, budget: int) -> Layout:
     """The quickest that fits."""
     found = []
     for length in _lengths(steps):
-        count = max(-(-steps // length), 1)
-        slots = (budget - costs.fixed - length * costs.step) // costs.state - 2
+        count = _count(steps, length)
+        longest = max(length, steps - (count - 1) * length)
+        slots = (budget - costs.fixed - longest * costs.step) // costs.state - 2
         if slots >= 0:
             found.append(Layout(length, count, min(slots, count - 1), costs))
     if not found:
-        least = Layout(BLOCK, max(-(-steps // BLOCK), 1), 0, costs).bytes
+        least = Layout(min(steps, 2 * BLOCK - 1), _count(steps, BLOCK), 0, costs).bytes
         raise ArgumentError(
             f"memory: {spoken(budget)} is not enough for this cell and batch: the least is "
             f"{least} bytes ({spoken(least)}). Give more, or run fewer sequences at once."
         )
     return min(found, key=lambda layout: layout.effort)
+
+
+def _count(steps: int, length: int) -> int:
+    """How many segments; the last takes in a rest of less than a block.
+
+    Products of a few rows go another way than those of many, and would give it other bits.
+    """
+    return max(-(-(steps - BLOCK + 1) // length), 1)
 
 
 def _lengths(steps: int) -> list[int]:

@@ -1,6 +1,6 @@
 """Runs back through time: which losses enter where, and how far each goes back."""
 
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,6 +35,14 @@ class Spans(NamedTuple):
     def where(self, rows: Tensor) -> "Spans":
         """Some of the runs."""
         return Spans(*(part[rows] for part in self))
+
+
+class Way(Protocol):
+    """A way back through time."""
+
+    def spans(self, counts: Tensor) -> Spans | None:
+        """The runs back, for sequences of `counts` (B,) steps; None for all to the first step."""
+        ...
 
 
 def blocks(counts: Tensor, k1: int, k2: int, losses: str) -> Spans:

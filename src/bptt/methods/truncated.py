@@ -20,6 +20,9 @@ class Truncated:
     initial state, so k2 >= T is exact. Each sequence is treated as if it were alone. The final
     state's gradient enters with the last block.
 
+    A gradient of this gradient counts how the states at the cuts depend on the weights. Where the
+    loss is not linear in the outputs, what goes through the outputs once more is truncated too.
+
     Args:
         k1: steps of a block.
         k2: steps to go back, at least k1.
@@ -64,6 +67,6 @@ class Truncated:
                 f"{self.losses!r}."
             )
 
-    def spans(self, counts: Tensor) -> Spans:
-        """The runs back, for sequences of `counts` (B,) steps."""
-        return blocks(counts, self.k1, self.k2, self.losses)
+    def spans(self, counts: Tensor) -> Spans | None:
+        """The runs back, for sequences of `counts` (B,) steps; None where there is no sequence."""
+        return blocks(counts, self.k1, self.k2, self.losses) if len(counts) else None

@@ -1,5 +1,6 @@
-"""Sequences longer than a batch's windows: laid into rows, so that the state carries on."""
+"""Sequences longer than a batch's windows: laid into rows, and gone through window by window."""
 
 from bptt.streams.rows import Rows, Window, lay
+from bptt.streams.stream import Stream
 
-__all__ = ["Rows", "Window", "lay"]
+__all__ = ["Rows", "Stream", "Window", "lay"]

@@ -1,0 +1,151 @@
+"""Windows of an endless sequence, with a state and a gradient that cross their borders."""
+
+from collections.abc import Callable
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from bptt.errors import ArgumentError, StructureError
+from bptt.methods import Truncated
+from bptt.streams.blocks import Blocks
+from bptt.streams.ring import Ring, leaves_of_window
+from bptt.structure import describe
+from bptt.unroll import initial_state, unroll_window
+
+
+class Stream(nn.Module):
+    """Truncated back-propagation through time over windows of a sequence without end.
+
+    Each call takes a window (W, B, ...), goes on from the state that the last one ended with, and
+    gives the window's outputs. `loss.backward()` adds the gradient of the blocks that end in the
+    window: every k1 steps, counted from the stream's start, k2 steps back, across windows. While
+    the weights stay as they are, the gradients of all windows add up to that of one
+    `bptt.unroll(..., method=Truncated(k1, k2))`. Windows may be of any length. Call `backward`
+    once for a window, before the next one: losses of a block that ends later are kept for it.
+
+    The steps that later blocks reach are kept: inputs, resets, the state before them, by number the
+    draws. Where weights have changed since, their states are run again from the oldest, at the
+    present weights, and so are the states that the window starts from: outputs and gradients are
+    those of one function.
+
+    Gradients reach the cell's weights, and `encoder`'s, through all k2 steps, and the caller's own
+    tensors within the window alone: an embedding before the stream gets nothing from earlier
+    windows. Give it as `encoder`.
+
+    Args:
+        cell: as `bptt.unroll` takes it.
+        method: `bptt.Truncated(k1, k2)`.
+        encoder: what makes the cell's inputs (W, B, ...) of the stream's, a module or function.
+        backend: as `bptt.unroll` takes it.
+
+    Attributes:
+        steps: how many steps were taken so far.
+
+    Raises:
+        StructureError: (a TypeError) a method other than Truncated.
+
+    Source: Williams & Peng 1990.
+
+    >>> import bptt
+    >>> stream = Stream(bptt.cells.GRU(3, 8), bptt.Truncated(5, 20))
+    >>> for window in torch.randn(4, 12, 2, 3):  # four windows of 12 steps of 2 sequences
+    ...     outputs = stream(window)
+    ...     outputs.square().mean().backward()
+    >>> stream.steps
+    48
+    """
+
+    def __init__(
+        self,
+        cell: Any,
+        method: Truncated,
+        *,
+        encoder: Callable[[Any], Any] | None = None,
+        backend: str = "auto",
+    ) -> None:
+        super().__init__()
+        if not isinstance(method, Truncated):
+            raise StructureError(
+                f"method: a stream goes back so many steps, bptt.Truncated(k1, k2), got "
+                f"{describe(method)}. bptt.unroll has the exact ones."
+            )
+        self.cell, self.encoder = cell, encoder
+        self.method, self.backend = method, backend
+        self.restart()
+
+    def restart(self) -> None:
+        """Forget the sequence: the next window is the first of another."""
+        self.steps = 0
+        self._ring: Ring | None = None
+
+    @property
+    def state(self) -> Any:
+        """The state after the last step, detached; None before the first window."""
+        return None if self._ring is None else self._ring.state
+
+    def forward(
+        self,
+        inputs: Any,
+        state: Any = None,
+        *,
+        reset: Tensor | None = None,
+        reset_state: Any = None,
+        last: bool = False,
+    ) -> Any:
+        """The outputs of a window.
+
+        Args:
+            inputs: (W, B, ...) tensor, or a pytree of them; W may differ from call to call.
+            state: what the stream starts from, in the first window alone.
+            reset: (W, B) bool: start afresh before this step; the gradient is cut there.
+            reset_state: what to start afresh from; None: what `bptt.unroll` starts from. One for
+                all: it must be given in every window or in none.
+            last: whether the sequence ends here, and with it the last block.
+
+        Raises:
+            ArgumentError: (a ValueError) another batch size, dtype or device than before.
+        """
+        ring = self._begin(inputs, state)
+        steps = ring.check(inputs, reset)
+        ways = Blocks(self.method, self.steps, self.steps + steps, last)
+        before = self.steps - ways.first
+        whole, marks = ring.joined(inputs, before), ring.marks(reset, steps, before)
+        given = (
+            ring.reader, whole if self.encoder is None else self.encoder(whole),
+            ring.before(before), None, marks,
+            None if marks is None else ring.fresh(reset_state), False, Truncated(1, 1),
+            self.backend,
+        )  # fmt: skip
+        (outputs, states), _ = unroll_window(given, ways, ring.seed, ways.first)
+        outputs = ring.shown(outputs, before)
+        ring.advance(inputs, reset, states, before, ways.kept)
+        self.steps = ways.end
+        if last:
+            self.restart()
+        return outputs
+
+    def _begin(self, inputs: Any, state: Any) -> Ring:
+        if self._ring is not None:
+            if state is not None:
+                raise ArgumentError(
+                    "state: a stream carries its own from window to window. Give it with the "
+                    "first window, or call restart() before."
+                )
+            return self._ring
+        leaves = leaves_of_window(inputs)
+        seed = int(torch.empty((), dtype=torch.int64).random_())
+        start = initial_state(self.cell, leaves[0].shape[1]) if state is None else state
+        self._ring = Ring(self.cell, seed, start)
+        return self._ring
+
+    def get_extra_state(self) -> dict[str, Any]:
+        """Where the stream stands, for `state_dict`."""
+        return {"steps": self.steps, "ring": None if self._ring is None else self._ring.saved()}
+
+    def set_extra_state(self, state: dict[str, Any]) -> None:
+        """Go on from where a stream stood."""
+        self.restart()
+        if state["ring"] is not None:
+            self._ring = Ring.restored(self.cell, state["ring"])
+        self.steps = state["steps"]
