@@ -20,6 +20,7 @@ import bptt
 from bptt import plans
 from bptt.backends.cpu import simd
 from bptt.compiler import formulas
+from bptt.compiler.split import NARROW
 from bptt.testing import assert_close
 from bptt.unroll import initial_state
 from steps import INPUTS, STEPS, H, written
@@ -257,20 +258,22 @@ def test_the_loop_is_minimal():
 
     class Network(bptt.cells.LSTM):
         def __init__(self):
-            super().__init__(INPUTS, H)
+            super().__init__(NARROW + 1, H)
             self.read = nn.Linear(H, 2)
 
         def forward(self, x, state):
             state = super().forward(x, state)
             return self.read(state.h), state
 
-    plan = bptt.plan(Network(), torch.randn(T, B, INPUTS, requires_grad=True))
+    plan = bptt.plan(Network(), torch.randn(T, B, NARROW + 1, requires_grad=True))
     for columns in (plan.forward, plan.backward):
         assert sum("matmul" in line for line in columns["loop"]) == 1
         assert not any(word in line for line in columns["loop"] for word in ("outer", "total"))
     assert any("matmul(x0, Wx)" in line for line in plan.forward["before"])
     assert any("matmul" in line for line in plan.forward["after"])
     assert plan.stages == (1, 2)
+    narrow = bptt.plan(bptt.cells.LSTM(NARROW, H), torch.randn(T, B, NARROW))
+    assert not narrow.forward["before"]  # x Wx costs less in the loop than to be stored and read
     joined = bptt.plan(written("cat"), torch.randn(T, B, INPUTS))  # cat(x W, h) V, cut in two
     assert sum("matmul(s0" in line for line in joined.forward["loop"]) == 1
     assert sum("matmul" in line for line in joined.forward["before"]) == 2

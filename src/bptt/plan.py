@@ -81,8 +81,10 @@ def plan(
     >>> shown.backend
     'cpu'
     >>> print("\\n".join(shown.forward["loop"]))
-    t3 = matmul(s0, Ws)        (5,)
-    t4 = add(t3, t2)           (5,)
+    t1 = matmul(x0, Wx)        (5,)
+    t2 = matmul(s0, Ws)        (5,)
+    t3 = add(t1, b)            (5,)
+    t4 = add(t2, t3)           (5,)
     t5 = tanh(t4)              (5,)
     """
     given = (cell, inputs, state, lengths, reset, reset_state, reverse, method, backend)

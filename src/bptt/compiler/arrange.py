@@ -370,7 +370,9 @@ class _Arrangement:
     def _is_row(self, piece: Piece) -> bool:
         kind, *rest = piece.expression
         return (
-            kind == "read" and not rest[2] and self.memories[rest[0]].kind in ("carry", "scratch")
+            kind == "read"
+            and not rest[2]
+            and self.memories[rest[0]].kind in ("step", "carry", "scratch")
         )
 
     def _product(self, row: Pieces, start: int, count: int, weight: Part, width: int) -> Piece:

@@ -1,9 +1,10 @@
 """A step's graph in four columns: once, before the loop, in the loop, after it.
 
 Forward, the loop is what the next state is made of and what itself depends on the state; what
-depends on inputs alone comes before it, for all steps at once, and what no next state needs comes
-after it. Backward, the same with adjoints for states: the loop is what dE/ds_{t-1} is made of and
-depends on dE/ds_t. What depends on weights alone (`Step.once`) is in neither.
+depends on inputs alone comes before it, for all steps at once, unless it is a product of so few
+inputs that it costs less than its way through memory; and what no next state needs comes after it.
+Backward, the same with adjoints for states: the loop is what dE/ds_{t-1} is made of and depends on
+dE/ds_t. What depends on weights alone (`Step.once`) is in neither.
 
 Forward values that the way back needs are kept by the forward loop if they cost a product, a
 reduction or a transcendental function, and computed again where they are used if they cost less
@@ -23,6 +24,8 @@ CHEAP = frozenset(
      "ge", "eq", "ne", "logical_and", "logical_or", "logical_xor", "logical_not", "isnan", "isinf",
      "div", "reciprocal")
 )  # fmt: skip
+# So many inputs that a number of their product takes as long to compute as to store and load.
+NARROW = 64
 _MOVES = ("slice", "cat", "reshape", "expand")
 _FREE = ("number", "fixed", "sequence")
 
@@ -60,6 +63,7 @@ def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
     graph, needed = step.graph, tuple(needed)
     leaves = _leaves(graph, ("state",))
     loop = _between(graph, leaves, step.state)
+    loop |= _drawn(graph, loop, {*needed, *step.outputs, *step.state})
     loop |= _pulled(graph, loop, ())
     late = graph.descendants(leaves) - loop  # depends on the state, and no next state needs it
     results = dict.fromkeys((*step.outputs, *needed))
@@ -187,6 +191,51 @@ def _pulled(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
             found.add(number)
             stack.extend(node.operands)
     return found
+
+
+def _drawn(graph: Graph, loop: set[int], wanted: set[int]) -> set[int]:
+    """Products of a few inputs that the loop alone takes.
+
+    In the loop they cost as much arithmetic and no memory: before it their results, for all steps,
+    would be stored and read again.
+    """
+    rowless, users = graph.rowless(), _users(graph, graph.ancestors(loop | wanted))
+    found: set[int] = set()
+    for number in sorted(graph.ancestors(loop) - loop - rowless, reverse=True):
+        node = graph[number]
+        alone = number not in wanted and users[number] and users[number] <= loop | found
+        with_rows = [o for o in node.operands if o not in rowless]
+        adds = node.op in ("add", *_MOVES) and len(with_rows) == 1
+        if alone and (adds or _is_narrow(graph, node)):
+            found.add(number)
+    return _leading(graph, found)
+
+
+def _is_narrow(graph: Graph, node: Node) -> bool:
+    """Whether a node is a product of a few inputs."""
+    if node.op != "matmul":
+        return False
+    source = graph[node.operands[0]]
+    return source.op == "input" and len(source.shape) == 1 and source.shape[0] <= NARROW
+
+
+def _leading(graph: Graph, found: set[int]) -> set[int]:
+    """Of these, the products and what is made of them."""
+    kept: set[int] = set()
+    for number in sorted(found):
+        node = graph[number]
+        if node.op == "matmul" or kept.intersection(node.operands):
+            kept.add(number)
+    return kept
+
+
+def _users(graph: Graph, live: set[int]) -> list[set[int]]:
+    """Which of the live values each is taken by."""
+    users: list[set[int]] = [set() for _ in graph.nodes]
+    for number in live:
+        for operand in graph[number].operands:
+            users[operand].add(number)
+    return users
 
 
 def _absorbed(graph: Graph, loop: set[int], given: Sequence[int], forward: set[int]) -> set[int]:
