@@ -37,14 +37,26 @@ def go_out(
     holds = {0, *binomial.way_out(layout.count, layout.slots)}
     held: States = []
     outputs: Leaves = []
+    room = _room(state, len(holds))
     for segment in range(layout.count):
         if segment in holds:
-            held.append((segment, [leaf.clone() for leaf in state]))
+            held.append((segment, _put(room, len(held), state)))
         window, found, state = run(segment, state)
         outputs = outputs or [_whole(course, leaf) for leaf in found]
         for leaf, steps in zip(outputs, found, strict=True):
             window.put(leaf, steps)
     return outputs, state, held
+
+
+def _room(state: Leaves, count: int) -> Leaves:
+    """Memory for so many states, at once: small pieces taken in between large ones would keep the
+    allocator from giving the large ones' place to the next segment's.
+    """
+    return [leaf.new_empty(count, *leaf.shape) for leaf in state]
+
+
+def _put(room: Leaves, place: int, state: Leaves) -> Leaves:
+    return [rows[place].copy_(leaf) for rows, leaf in zip(room, state, strict=True)]
 
 
 def _whole(course: Course, leaf: Tensor) -> Tensor:
@@ -68,13 +80,15 @@ def go_back(
         visit: go back through a segment.
     """
     held, state = list(held), held[-1][1]
+    room: Leaves = []
     for move in binomial.way_back(layout.count, layout.slots):
         if isinstance(move, Advance):
             state = held[-1][1]
             for segment in range(move.begin, move.end):
                 state = advance(segment, state)
             if move.hold:
-                held.append((move.end, state))
+                room = room or _room(state, layout.slots + 1)
+                held.append((move.end, _put(room, len(held), state)))
         else:
             visit(move.segment, held.pop()[1] if move.release else state)
 
