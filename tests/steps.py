@@ -79,6 +79,9 @@ STEPS: dict[str, Callable[..., Tensor]] = {
     "matrix_exp": lambda c, x, h: torch.tanh(h @ torch.matrix_exp(c.U - c.U.t()) + x @ c.W),
     "diagonal": lambda c, x, h: torch.tanh(h @ torch.diag(c.v) + x @ c.W),
     "shared": lambda c, x, h: torch.tanh(h @ c.U) * (1 - torch.sigmoid(c.v)) + torch.sigmoid(c.v),
+    "padded": lambda c, x, h: torch.tanh(
+        c.sum(x, h) + F.pad(x, (0, H - INPUTS)) + F.pad(h, (-1, 1))
+    ),
     "cat": lambda c, x, h: torch.tanh(torch.cat([x @ c.W, h], -1) @ c.wide),
     "where": lambda c, x, h: torch.where(h > 0, torch.tanh(x @ c.W), torch.sin(h @ c.U)),
     "chosen": lambda c, x, h: torch.where(c.chosen, torch.tanh(c.sum(x, h)), h),

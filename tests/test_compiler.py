@@ -273,7 +273,9 @@ def test_the_loop_is_minimal():
     assert any("matmul" in line for line in plan.forward["after"])
     assert plan.stages == (1, 2)
     narrow = bptt.plan(bptt.cells.LSTM(NARROW, H), torch.randn(T, B, NARROW))
-    assert not narrow.forward["before"]  # x Wx costs less in the loop than to be stored and read
+    own = [line for line in narrow.forward["before"] if "matmul(x0" in line]
+    assert [line.endswith("(in the kernel)") for line in own] == [True]
+    assert not any("x0" in line for line in narrow.forward["loop"])
     joined = bptt.plan(written("cat"), torch.randn(T, B, INPUTS))  # cat(x W, h) V, cut in two
     assert sum("matmul(s0" in line for line in joined.forward["loop"]) == 1
     assert sum("matmul" in line for line in joined.forward["before"]) == 2

@@ -788,3 +788,25 @@ def test_a_budget_that_makes_no_sense(arguments, words):
 def test_a_method_that_is_none(method):
     with pytest.raises(TypeError, match=r"method: expected .*bptt\.Full"):
         bptt.unroll(cell_of("elman"), torch.randn(3, 1, INPUTS), method=method)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("steps", [1, 63, 66, 129, 300])
+def test_the_least_budget_is_told_to_the_byte(steps, backend):
+    case = case_of("lstm", steps, 2)
+    enough = least(case, backend)
+    case.ours(method=bptt.Checkpointed(memory=f"{enough} B"), backend=backend)[2].backward()
+    with pytest.raises(ValueError, match=f"is not enough .*the least is {enough} bytes"):
+        case.ours(method=bptt.Checkpointed(memory=enough - 1), backend=backend)
+
+
+@for_each_method
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_no_row_to_run(way, backend):
+    """Weights get zeros, as from an empty batch of any module."""
+    cell, inputs = cell_of("elman"), torch.randn(4, 0, INPUTS)
+    outputs, _ = bptt.unroll(cell, inputs, method=METHODS[way](), backend=backend)
+    for found, weight in zip(
+        torch.autograd.grad(outputs.sum(), [*cell.parameters()]), cell.parameters(), strict=True
+    ):
+        assert torch.equal(found, torch.zeros_like(weight))

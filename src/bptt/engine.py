@@ -12,14 +12,14 @@ from bptt import edges
 from bptt.again import Restart, differentiate
 from bptt.backends import reference
 from bptt.backends.product import is_real
-from bptt.backends.reference import Problem, Taken, Trajectory
+from bptt.backends.reference import Problem, Steps, Taken, Trajectory
 from bptt.backends.repeat import Opening, Repeat, repeat
 from bptt.backends.segments import States, go_back, go_out, put_all, segment_of
 from bptt.backends.sweeps import add
 from bptt.compiler.record import Recording, Watch
 from bptt.course import Course, Window
 from bptt.draws import Draws
-from bptt.errors import BackendError
+from bptt.errors import NOT_TWICE, BackendError
 from bptt.methods import Checkpointed
 from bptt.methods.checkpointed import Costs, Layout
 from bptt.methods.spans import Spans, Way
@@ -45,6 +45,7 @@ def run(
     method: Way,
     seed: int | None = None,
     offset: int = 0,
+    stored: Leaves | None = None,
 ) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) in time order and the final state (B, ...), in autograd's graph.
 
@@ -55,12 +56,14 @@ def run(
         method: how the gradient goes back.
         seed: of the random numbers; None: taken from torch's generator when first needed.
         offset: the number of the first step, where the unroll is a part of a longer one.
+        stored: (n, B, ...) per leaf of the state: what the first n steps start from.
     """
     schedule = Schedule(*course)
     with plain_numerics(arguments.initial[0].device.type):
         if not torch.is_grad_enabled():
             problem = Problem(step, schedule, Draws(seed), offset=offset)
-            trajectory = _forward(problem, arguments, _first_step(problem, arguments))
+            first = _first_step(problem, arguments)
+            trajectory = _forward(problem, arguments, first, None, stored)
             return trajectory.outputs, trajectory.final
         replica = Replica(step.cell)
         problem = Problem(step.bind(replica.cell), schedule, Draws(seed), offset=offset)
@@ -68,8 +71,9 @@ def run(
         step.protocol = problem.step.protocol
         inputs, initial, fresh = arguments
         counts = len(inputs), len(initial), len(fresh)
-        job = _Job(problem, replica, first, again, counts, course, method)
-        function = _Segmented if isinstance(method, Checkpointed) else _Unroll
+        job = _Job(problem, replica, first, again, counts, course, method, stored)
+        in_segments = isinstance(method, Checkpointed) and course.batch > 0
+        function = _Segmented if in_segments else _Unroll
         results = function.apply(job, *inputs, *initial, *fresh, *replica.sources)
     count = len(results) - len(initial)
     return list(results[:count]), list(results[count:])
@@ -87,6 +91,7 @@ class _Job(NamedTuple):
     counts: tuple[int, int, int]  # of the leaves of inputs, state and fresh state
     course: Course
     method: Way
+    stored: Leaves | None
 
     @property
     def spans(self) -> Spans | None:
@@ -174,14 +179,23 @@ def _forward(
     arguments: Arguments,
     first: tuple[Leaves, Leaves],
     again: Repeat | None = None,
+    stored: Leaves | None = None,
 ) -> Trajectory:
     """Every step; with the draws substituted, should a later step draw though the first did not."""
     return _drawn(
         problem.draws,
         arguments.initial[0].device,
-        lambda: reference.forward(problem, *arguments, first, again),
-        lambda: reference.forward(problem, *arguments, first),
+        lambda: reference.forward(problem, *arguments, first, again, _restart(stored)),
+        lambda: reference.forward(problem, *arguments, first, None, _restart(stored)),
     )
+
+
+def _restart(stored: Leaves | None) -> Restart | None:
+    """The first steps start from stored states."""
+    if stored is None:
+        return None
+    count = len(stored[0])
+    return lambda p, state: [leaf[p] for leaf in stored] if p < count else state
 
 
 def _drawn(
@@ -209,7 +223,8 @@ class _Unroll(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: _Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         inputs, initial, fresh, _ = job.split(tensors)
-        trajectory = _forward(job.problem, Arguments(inputs, initial, fresh), job.first, job.again)
+        arguments = Arguments(inputs, initial, fresh)
+        trajectory = _forward(job.problem, arguments, job.first, job.again, job.stored)
         outputs, states, final, resting = trajectory
         final = [leaf.clone() if _is_one_of(leaf, tensors) else leaf for leaf in final]
         results = (*outputs, *final)
@@ -376,12 +391,31 @@ def _taken(ctx: Any, job: _Job, saved: list[Tensor]) -> Taken:
     inputs, initial, fresh, _ = job.split(tensors)
     stored = iter(own)
     kept = [job.problem.schedule.adjoints(leaf) for leaf in outputs]
-    states = [kept[twin] if twin is not None else next(stored).unbind(0) for twin in ctx.twins]
+    states: list[Steps] = [
+        kept[twin] if twin is not None else next(stored).unbind(0) for twin in ctx.twins
+    ]
     results = [*kept, *states]
+    if job.stored is not None:
+        states = [_Stored(a, b) for a, b in zip(job.stored, states, strict=True)]
     replica = job.replica
     return Taken(
         inputs, initial, fresh, replica.weights, replica.constants, states, resting, results
     )
+
+
+class _Stored:
+    """The states after each step, of which the first ones were not what the next step started from.
+
+    Args:
+        stored: (n, B, ...) what the first n steps started from.
+        found: by step, the state after it.
+    """
+
+    def __init__(self, stored: Tensor, found: Any) -> None:
+        self._stored, self._found = stored, found
+
+    def __getitem__(self, p: int) -> Tensor:
+        return self._stored[p + 1] if p + 1 < len(self._stored) else self._found[p]
 
 
 def _differentiable_adjoint(
@@ -389,6 +423,8 @@ def _differentiable_adjoint(
 ) -> list[Tensor | None]:
     """The same gradients in autograd's graph, for gradients of gradients: the loop, by autograd."""
     job, replica, problem = ctx.job, ctx.job.replica, ctx.job.problem
+    if job.stored is not None:
+        raise BackendError(NOT_TWICE)
     own = len(tensors) - len(replica.weights) + replica.found
     if job.spans is not None and replica.sources[replica.found :]:
         raise BackendError(

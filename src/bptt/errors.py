@@ -48,3 +48,9 @@ class TorchArgumentError(ArgumentError, RuntimeError):
 
 class TorchStructureError(StructureError, RuntimeError):
     """A state or input of the wrong structure, where torch.nn's modules raise a RuntimeError."""
+
+
+NOT_TWICE = (
+    "A stream that goes back from stored states has no gradient of its gradient: the states belong "
+    "to other weights. Use Stream(..., weights='recomputed')."
+)

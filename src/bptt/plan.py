@@ -4,15 +4,21 @@ import os
 from collections.abc import Iterable, Sequence
 from typing import Any, NamedTuple
 
+import torch
 from torch import Tensor, nn
 
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import LEAVES, SUMS
 from bptt.compiler.once import refs
 from bptt.compiler.record import Operation, Ref
-from bptt.methods import Full, Method
+from bptt.fused.checkpointed import costs_of
+from bptt.methods import Checkpointed, Full, Method
+from bptt.methods.checkpointed import spoken
+from bptt.structure import leaves_of
 from bptt.unroll import find_plan
 
+# What costs less there than to be stored and read: products of few inputs, values used again.
+IN_THE_KERNEL = "  (in the kernel)"
 COLUMNS = ("once", "before", "loop", "after")
 
 
@@ -22,9 +28,12 @@ class Plan(NamedTuple):
     Attributes:
         backend: "cpu" or "reference".
         refusal: why no kernel runs the cell, where and what to write instead; "" if one does.
-        forward: per column, "once", "before", "loop" and "after", its operations, one a line.
+        forward: per column, "once", "before", "loop" and "after", its operations, one a line; what
+            need not wait, but costs less in the kernel than its way to it, is marked so.
         backward: the same for the way back; empty where no gradient is wanted.
         stages: how many passes over the columns of a row a step takes, forward and backward.
+        way: for `Checkpointed` with kernels, its segments, the steps that are run again, and the
+            memory that this takes; else "".
     """
 
     backend: str
@@ -32,9 +41,12 @@ class Plan(NamedTuple):
     forward: dict[str, list[str]]
     backward: dict[str, list[str]]
     stages: tuple[int, int]
+    way: str = ""
 
     def __str__(self) -> str:
         lines = [f"backend: {self.backend}"]
+        if self.way:
+            lines.append(f"method: {self.way}")
         if self.refusal:
             return "\n".join([*lines, f"no kernel: {self.refusal}"])
         for title, columns in (("forward", self.forward), ("backward", self.backward)):
@@ -81,10 +93,8 @@ def plan(
     >>> shown.backend
     'cpu'
     >>> print("\\n".join(shown.forward["loop"]))
-    t1 = matmul(x0, Wx)        (5,)
-    t2 = matmul(s0, Ws)        (5,)
-    t3 = add(t1, b)            (5,)
-    t4 = add(t2, t3)           (5,)
+    t3 = matmul(s0, Ws)        (5,)
+    t4 = add(t3, t2)           (5,)
     t5 = tanh(t4)              (5,)
     """
     given = (cell, inputs, state, lengths, reset, reset_state, reverse, method, backend)
@@ -96,9 +106,25 @@ def plan(
     names = _names(cell, tensors)
     forward = compiled.forward if compiled.differentiable else compiled.plain
     directions = [forward, *([compiled.backward(frozenset())] if compiled.differentiable else [])]
-    shown = [_columns(compiled, direction, names) for direction in directions]
+    carried = zip(directions, ("state", "d_state"), strict=False)
+    shown = [_columns(compiled, direction, names, leaf) for direction, leaf in carried]
     stages = [len(direction.loop.stages) for direction in directions]
-    return Plan("cpu", "", shown[0], shown[1] if shown[1:] else {}, (stages[0], (*stages, 0)[1]))
+    way = _way(compiled, method, lengths, inputs) if compiled.differentiable else ""
+    backward = shown[1] if shown[1:] else {}
+    return Plan("cpu", "", shown[0], backward, (stages[0], (*stages, 0)[1]), way)
+
+
+def _way(compiled: Compiled, method: Method, lengths: Any, inputs: Any) -> str:
+    """How a sequence is cut and what that takes."""
+    if not isinstance(method, Checkpointed):
+        return ""
+    steps, batch = leaves_of(inputs)[0].shape[:2]
+    longest = steps if lengths is None else int(torch.as_tensor(lengths).max())
+    layout = method.layout(longest, costs_of(compiled, batch))
+    return (
+        f"{layout.count} segments of {layout.length} steps, {layout.slots} states held; "
+        f"{layout.again} steps run again; {spoken(layout.bytes)} at most"
+    )
 
 
 def _names(cell: Any, tensors: Sequence[Tensor]) -> dict[Ref, str]:
@@ -110,7 +136,7 @@ def _names(cell: Any, tensors: Sequence[Tensor]) -> dict[Ref, str]:
 
 
 def _columns(
-    compiled: Compiled, direction: Direction, names: dict[Ref, str]
+    compiled: Compiled, direction: Direction, names: dict[Ref, str], carried: str
 ) -> dict[str, list[str]]:
     columns, graph = direction.columns, direction.columns.graph
     loop, given = set(columns.loop), set(columns.given)
@@ -118,11 +144,19 @@ def _columns(
     after = _inner(direction, columns.after, given | loop | before | set(columns.before))
     writer = _Writer(compiled, names)
     once = [writer.operation(operation) for operation in direction.once.operations]
-    groups = {"before": before, "loop": loop, "after": after}
+    waiting = loop & graph.descendants(
+        n for n, node in enumerate(graph.nodes) if node.op == carried
+    )
+    inside = loop - waiting  # need not wait, but cost less in the kernel than their way to it
+    groups = {"before": before | inside, "loop": waiting, "after": after}
     return {
         "once": once,
         **{
-            name: [writer.node(n) for n in sorted(nodes) if graph[n].op not in (*LEAVES, "number")]
+            name: [
+                writer.node(n) + (IN_THE_KERNEL if n in inside else "")
+                for n in sorted(nodes)
+                if graph[n].op not in (*LEAVES, "number")
+            ]
             for name, nodes in groups.items()
         },
     }

@@ -93,7 +93,9 @@ def _unroll(*given: Any) -> tuple[Any, Any]:
     return _finish(_ready(*given), *given[:2])
 
 
-def unroll_window(given: Sequence[Any], method: Way, seed: int, first: int) -> tuple[Any, Any]:
+def unroll_window(
+    given: Sequence[Any], method: Way, seed: int, first: int, stored: Leaves | None
+) -> tuple[Any, Any]:
     """A part of a longer unroll.
 
     Args:
@@ -101,8 +103,10 @@ def unroll_window(given: Sequence[Any], method: Way, seed: int, first: int) -> t
         method: in place of that among them.
         seed: of the longer unroll's random numbers.
         first: the number of the part's first step.
+        stored: (n, B, ...) per leaf: the states that the first n steps start from, whatever the
+            steps before them give; None: the state alone.
     """
-    ready = _ready(*given)._replace(method=method, seed=seed, first=first)
+    ready = _ready(*given)._replace(method=method, seed=seed, first=first, stored=stored)
     return _finish(ready, *given[:2])
 
 
@@ -128,6 +132,7 @@ class _Ready(NamedTuple):
         backend: as given.
         seed: of the random numbers; None: taken from torch's generator when first needed.
         first: the number of the first step, where it is a part of a longer unroll.
+        stored: states that steps start from, in place of what the steps before them give.
     """
 
     step: Step
@@ -138,6 +143,7 @@ class _Ready(NamedTuple):
     backend: str
     seed: int | None = None
     first: int = 0
+    stored: Leaves | None = None
 
 
 def _ready(
@@ -206,7 +212,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
 
 
 def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, method, backend, seed, first = ready
+    step, course, arguments, _, method, backend, seed, first, stored = ready
     if not course.steps or (course.lengths is not None and not bool(course.lengths.any())):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
     if backend != "reference" and _is_for_kernels(ready):
@@ -214,7 +220,7 @@ def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
         if entry.compiled is not None:
             return _run_fused(ready, entry, found)
         plans.warn(entry)
-    return engine.run(step, course, arguments, method, seed, first)
+    return engine.run(step, course, arguments, method, seed, first, stored)
 
 
 def _is_for_kernels(ready: _Ready) -> bool:
@@ -235,15 +241,14 @@ def _find(ready: _Ready) -> tuple[Entry, Fingerprint]:
 
 
 def _run_fused(ready: _Ready, entry: Entry, found: Fingerprint) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, method, _, seed, first = ready
+    step, course, arguments, _, method, _, seed, first, stored = ready
     compiled = entry.compiled
     assert compiled is not None
     step.protocol = entry.protocol
     draws = compiled.draws.for_batch(course.batch, seed)
     counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
-    job = fused.Job(
-        compiled, course, counts, draws, Again(step, found.key, course, first), method, first
-    )
+    repeat = Again(step, found.key, course, first)
+    job = fused.Job(compiled, course, counts, draws, repeat, method, first, stored)
     return fused.run(job, [*arguments.inputs, *arguments.initial, *arguments.fresh, *found.tensors])
 
 

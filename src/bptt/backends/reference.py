@@ -9,7 +9,7 @@ Source: Werbos 1990, "Backpropagation through time: what it does and how to do i
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -171,7 +171,10 @@ class Gradients(NamedTuple):
     weights: Found
 
 
-Steps = Sequence[Tensor] | Columns
+class Steps(Protocol):
+    """A tensor for each processing step."""
+
+    def __getitem__(self, p: int, /) -> Tensor: ...
 
 
 class Taken(NamedTuple):

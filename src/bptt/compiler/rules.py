@@ -354,15 +354,16 @@ def _select_backward(low: Lowering, operation: Operation, given: Given) -> Row:
 @_rule("constant_pad_nd")
 def _pad(low: Lowering, operation: Operation, given: Given) -> Row:
     row, dims = low.row(given["self"]), low.dims(given["self"])
-    if given["value"] != 0 or any(n < 0 for n in given["pad"]):
-        raise Untraceable("pads with other than zeros, or by less than nothing", low.line)
+    if given["value"] != 0:
+        raise Untraceable("pads with other than zeros", low.line)
     node = row.node
     for i in range(len(given["pad"]) // 2):
         before, behind = given["pad"][2 * i : 2 * i + 2]
         if before or behind:
             axis = low.feature(row, len(dims), len(dims) - 1 - i)
-            size = low.graph[node].shape[axis] + before + behind
-            node = _padded(low, node, axis, before, size)
+            size = low.graph[node].shape[axis]
+            node = low.graph.slice(node, axis, max(0, -before), size + min(0, behind))
+            node = _padded(low, node, axis, max(0, before), size + before + behind)
     return Row(node, row.axis, row.inner)
 
 

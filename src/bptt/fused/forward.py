@@ -42,7 +42,10 @@ def run(
     reset = None
     if course.reset is not None:
         reset = course.reset, _carries(direction, given.fresh, compiled.dtype), "enter"
-    loop(job, direction, {**reads, **kept}, rows_of(course), begin, end, reset)
+    if job.stored is None:
+        loop(job, direction, {**reads, **kept}, rows_of(course), begin, end, reset)
+    else:
+        states = _apart(job, direction, reads, kept, end, reset)
     for name, node in direction.names.kept.items():
         values[node] = as_value(kept[name], compiled.step.graph[node])
     if direction.reads_states:
@@ -50,6 +53,63 @@ def run(
     shown = _outputs(job, direction, values, fixed) if outputs else []
     carried = zip(direction.names.carried, given.initial, strict=True)
     return shown, [_leaf(end[name], leaf) for name, leaf in carried], values
+
+
+def _apart(
+    job: Job,
+    direction: Direction,
+    reads: dict[str, Tensor],
+    kept: dict[str, Tensor],
+    end: dict[str, Tensor],
+    reset: tuple | None,
+) -> dict[int, Tensor]:
+    """The first steps each from its stored state, as the rows of one step; the rest as ever.
+
+    Returns:
+        (T, B, width) per leaf: the states before each step.
+    """
+    assert job.stored is not None
+    course, names = job.course, direction.names
+    alone, batch = len(job.stored[0]) - 1, course.batch
+    starts = [flat_leaf(leaf.flatten(0, 1), job.compiled.dtype) for leaf in job.stored]
+    carried = dict(zip(names.carried, starts, strict=True))
+    begin = {name: leaf[alone * batch :] for name, leaf in carried.items()}
+    rest = None if reset is None else (reset[0][alone:], *reset[1:])
+    steps = {**{name: reads[name] for name in names.step}, **kept}
+    after = {name: leaf[alone:] for name, leaf in steps.items()}
+    loop(job, direction, {**reads, **after}, None, begin, end, rest)
+    found = {name: leaf[: alone * batch] for name, leaf in carried.items()}
+    if reset is not None:
+        mask, fresh, _ = reset
+        rows = mask[:alone].reshape(-1, 1)
+        found = {n: torch.where(rows, fresh[n].repeat(alone, 1), s) for n, s in found.items()}
+    if alone:
+        at_once = {n: leaf[:alone].reshape(1, alone * batch, -1) for n, leaf in steps.items()}
+        tiled = {name: reads[name].repeat(alone, 1) for name in names.sequence}
+        dropped = {name: torch.empty_like(leaf) for name, leaf in found.items()}
+        loop(job, direction, {**reads, **at_once, **tiled}, None, found, dropped, None)
+    return _before_apart(job, direction, kept, found, begin, rest)
+
+
+def _before_apart(
+    job: Job,
+    direction: Direction,
+    kept: dict[str, Tensor],
+    found: dict[str, Tensor],
+    begin: dict[str, Tensor],
+    reset: tuple | None,
+) -> dict[int, Tensor]:
+    batch, carried = job.course.batch, direction.names.carried
+    memories = {node: name for name, node in direction.names.kept.items()}
+    states = {}
+    for leaf, (node, name) in enumerate(zip(job.compiled.step.state, carried, strict=True)):
+        if node in memories:
+            alone = found[name].view(-1, batch, found[name].shape[1])
+            after = kept[memories[node]][len(alone) :]
+            window = Course(len(after), batch, None, None if reset is None else reset[0], False)
+            fresh = None if reset is None else reset[1][name]
+            states[leaf] = torch.cat([alone, _before(window, after, begin[name], fresh)])
+    return states
 
 
 def rows_of(course: Course, backward: bool = False) -> kernel.Rows | None:

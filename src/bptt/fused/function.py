@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt.errors import NOT_TWICE, BackendError
 from bptt.fused import backward, checkpointed, forward
 from bptt.fused.job import Job
 from bptt.methods import Checkpointed
@@ -88,5 +89,7 @@ def _results(ctx: Any, outputs: Leaves, final: Leaves) -> tuple[Tensor, ...]:
 def _again(
     job: Job, given: Sequence[Leaves], adjoints: Sequence[Tensor | None], wanted: Sequence[bool]
 ) -> list[Tensor | None]:
+    if job.stored is not None:
+        raise BackendError(NOT_TWICE)
     spans = job.method.spans(job.course.counts)
     return job.again.differentiate(list(given), job.draws, adjoints, wanted, spans)

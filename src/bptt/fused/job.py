@@ -36,6 +36,7 @@ class Job(NamedTuple):
         again: the same unroll, differentiable twice.
         method: how the gradient goes back.
         first: the number of its first step, where it is a part of an unroll.
+        stored: (n, B, ...) per leaf of the state: what the first n steps start from.
     """
 
     compiled: Compiled
@@ -45,6 +46,7 @@ class Job(NamedTuple):
     again: again.Again
     method: Way
     first: int = 0
+    stored: Leaves | None = None
 
     def split(self, values: Sequence[Tensor]) -> Given:
         """Values in the order of the tensors, parted."""

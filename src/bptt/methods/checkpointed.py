@@ -79,10 +79,10 @@ class Checkpointed:
             ArgumentError: (a ValueError) the budget does not hold the least that is needed.
         """
         if self.segments is not None:
-            blocks = -(-steps // BLOCK)
+            blocks = max(steps // BLOCK, 1)
             length = -(-blocks // self.segments) * BLOCK
             count = _count(steps, length)
-            return Layout(length, count, count - 1, costs)
+            return Layout(steps, length, count, count - 1, costs)
         return _fitting(steps, costs, self.budget or 0)
 
 
@@ -104,22 +104,30 @@ class Layout(NamedTuple):
     """A sequence cut in segments.
 
     Attributes:
+        steps: of the whole.
         length: steps of a segment; the last may have fewer, or less than a block more.
         count: segments.
         slots: states that may be held besides the first and the one that is on the run.
         costs: what it was laid out by.
     """
 
+    steps: int
     length: int
     count: int
     slots: int
     costs: Costs
 
     @property
+    def longest(self) -> int:
+        """Steps of the longest segment."""
+        rest = self.steps - (self.count - 1) * self.length
+        return rest if self.count == 1 else max(self.length, rest)
+
+    @property
     def bytes(self) -> int:
         """The most that is used at once."""
         held = min(self.slots, self.count - 1) + 2
-        return self.costs.fixed + held * self.costs.state + self.length * self.costs.step
+        return self.costs.fixed + held * self.costs.state + self.longest * self.costs.step
 
     @property
     def again(self) -> int:
@@ -139,12 +147,12 @@ def _fitting(steps: int, costs: Costs, budget: int) -> Layout:
     found = []
     for length in _lengths(steps):
         count = _count(steps, length)
-        longest = max(length, steps - (count - 1) * length)
-        slots = (budget - costs.fixed - longest * costs.step) // costs.state - 2
+        least = Layout(steps, length, count, 0, costs)
+        slots = (budget - least.bytes) // max(costs.state, 1)
         if slots >= 0:
-            found.append(Layout(length, count, min(slots, count - 1), costs))
+            found.append(least._replace(slots=min(slots, count - 1)))
     if not found:
-        least = Layout(min(steps, 2 * BLOCK - 1), _count(steps, BLOCK), 0, costs).bytes
+        least = Layout(steps, BLOCK, _count(steps, BLOCK), 0, costs).bytes
         raise ArgumentError(
             f"memory: {spoken(budget)} is not enough for this cell and batch: the least is "
             f"{least} bytes ({spoken(least)}). Give more, or run fewer sequences at once."

@@ -93,6 +93,11 @@ class Ring:
         """The state that the last `steps` steps begin with."""
         return [leaf[-steps] for leaf in self._states] if steps else self._leaves
 
+    def stored(self, steps: int) -> Leaves:
+        """(steps + 1, B, ...) the states that the last steps, and the next one, start from."""
+        pairs = zip(self._states, self._leaves, strict=True)
+        return [torch.cat([old[len(old) - steps :], now.detach()[None]]) for old, now in pairs]
+
     def joined(self, inputs: Any, steps: int) -> Any:
         """The last `steps` inputs, and a window's."""
         leaves, spec = pytree.tree_flatten(inputs)

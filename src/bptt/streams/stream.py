@@ -13,6 +13,8 @@ from bptt.streams.ring import Ring, leaves_of_window
 from bptt.structure import describe
 from bptt.unroll import initial_state, unroll_window
 
+RULES = ("stale", "recomputed")
+
 
 class Stream(nn.Module):
     """Truncated back-propagation through time over windows of a sequence without end.
@@ -24,10 +26,11 @@ class Stream(nn.Module):
     `bptt.unroll(..., method=Truncated(k1, k2))`. Windows may be of any length. Call `backward`
     once for a window, before the next one: losses of a block that ends later are kept for it.
 
-    The steps that later blocks reach are kept: inputs, resets, the state before them, by number the
-    draws. Where weights have changed since, their states are run again from the oldest, at the
-    present weights, and so are the states that the window starts from: outputs and gradients are
-    those of one function.
+    The last k2 steps are kept: inputs, resets, the states before them, and by number their draws.
+    Where weights have changed since, there are two rules. `weights="stale"`: states stay as they
+    were, and each step is differentiated there, at the present weights. `weights="recomputed"`:
+    the states that a window's blocks reach are run again from the oldest, at the present weights,
+    and with them the one that the window starts from: outputs and gradients are of one function.
 
     Gradients reach the cell's weights, and `encoder`'s, through all k2 steps, and the caller's own
     tensors within the window alone: an embedding before the stream gets nothing from earlier
@@ -36,6 +39,7 @@ class Stream(nn.Module):
     Args:
         cell: as `bptt.unroll` takes it.
         method: `bptt.Truncated(k1, k2)`.
+        weights: "stale" or "recomputed".
         encoder: what makes the cell's inputs (W, B, ...) of the stream's, a module or function.
         backend: as `bptt.unroll` takes it.
 
@@ -44,6 +48,7 @@ class Stream(nn.Module):
 
     Raises:
         StructureError: (a TypeError) a method other than Truncated.
+        ArgumentError: (a ValueError) a rule of another name.
 
     Source: Williams & Peng 1990.
 
@@ -61,6 +66,7 @@ class Stream(nn.Module):
         cell: Any,
         method: Truncated,
         *,
+        weights: str = "stale",
         encoder: Callable[[Any], Any] | None = None,
         backend: str = "auto",
     ) -> None:
@@ -70,7 +76,9 @@ class Stream(nn.Module):
                 f"method: a stream goes back so many steps, bptt.Truncated(k1, k2), got "
                 f"{describe(method)}. bptt.unroll has the exact ones."
             )
-        self.cell, self.encoder = cell, encoder
+        if weights not in RULES:
+            raise ArgumentError(f"weights: expected 'stale' or 'recomputed', got {weights!r}.")
+        self.cell, self.encoder, self.weights = cell, encoder, weights
         self.method, self.backend = method, backend
         self.restart()
 
@@ -117,8 +125,11 @@ class Stream(nn.Module):
             None if marks is None else ring.fresh(reset_state), False, Truncated(1, 1),
             self.backend,
         )  # fmt: skip
-        (outputs, states), _ = unroll_window(given, ways, ring.seed, ways.first)
+        stored = ring.stored(before) if before and self.weights == "stale" else None
+        (outputs, states), _ = unroll_window(given, ways, ring.seed, ways.first, stored)
         outputs = ring.shown(outputs, before)
+        if stored is not None:  # what was run again for the kept steps follows none of their states
+            states, before = [leaf[before:] for leaf in states], 0
         ring.advance(inputs, reset, states, before, ways.kept)
         self.steps = ways.end
         if last:
