@@ -1,7 +1,10 @@
 """Windows of a stream: one long unroll in pieces, and weights that change under it."""
 
 import io
+import runpy
+from pathlib import Path
 
+import lightning
 import pytest
 import torch
 from hypothesis import given, settings
@@ -257,3 +260,32 @@ def test_rows_of_documents_go_through_a_stream_as_each_alone():
         shown += outputs[window.mask].detach().tolist()
     alone = [row for d in documents for row in bptt.unroll(cell, d[:, None])[0][:, 0].tolist()]
     torch.testing.assert_close(torch.tensor(sorted(shown)), torch.tensor(sorted(alone)))
+
+
+EXAMPLE = Path(__file__).parents[1] / "examples" / "lightning_stream.py"
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_lightning_goes_on_in_mid_epoch_to_the_same_losses(tmp_path):
+    """Clipped, two windows to an update: the ring holds what weights of then have left."""
+    example = runpy.run_path(str(EXAMPLE))
+    documents = [example["document"](40 + 9 * n) for n in range(12)]
+    inputs, targets = zip(*documents, strict=True)
+
+    def losses(checkpoint=None):
+        torch.manual_seed(1 if checkpoint is None else 2)
+        listener = example["Listener"]()
+        rows = bptt.streams.lay(inputs, targets, batch_size=4, window=25)
+        saving = lightning.pytorch.callbacks.ModelCheckpoint(
+            tmp_path, "{step}", every_n_train_steps=3, save_top_k=-1
+        )
+        trainer = lightning.Trainer(
+            max_steps=8, accelerator="cpu", logger=False, enable_progress_bar=False,
+            enable_model_summary=False, gradient_clip_val=1.0, accumulate_grad_batches=2,
+            callbacks=[saving],
+        )  # fmt: skip
+        trainer.fit(listener, rows, ckpt_path=checkpoint, weights_only=True)
+        return listener.losses
+
+    whole = losses()
+    assert losses(tmp_path / "step=3.ckpt") == whole[6:]

@@ -214,6 +214,8 @@ def adjoint(
     found = whole(schedule.steps)
     if spans is not None:
         found = sweeps(spans, schedule.steps, schedule.batch)
+        if not found:  # no run back: zeros, for other processes may have found more
+            back.totals.sums = [torch.zeros_like(weight) for weight in taken.weights]
     d_initial: Found = [None] * len(final)
     for sweep in found:
         reached = back.run(sweep, [keep(sweep.final, leaf) for leaf in final])
