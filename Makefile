@@ -26,8 +26,9 @@ types: $(READY)
 
 check: lint types test  ## what CI runs
 
-benchmark: $(READY) .venv/peers  ## speed beside others, the reference's cost, what networks reach
+benchmark: $(READY) .venv/peers  ## speed beside others, ways back, the reference's cost, what networks reach
 	$(BIN)/python benchmarks/speed.py
+	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/reference.py
 	$(BIN)/python benchmarks/learning.py
 

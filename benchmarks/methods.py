@@ -7,6 +7,7 @@
 
 masks: `reset=` and `lengths=` beside their absence. packed: unequal lengths beside torch.nn.LSTM on
 packed sequences. truncated: `Truncated(20, 40)` beside chunk-and-detach and a step-wise recipe.
+stream: `Stream` by windows of 1,000 steps beside one `unroll`, both by `Truncated(50, 50)`.
 long: a million steps by `Full` and by `Checkpointed` with budgets from 256 kB, the most that each
 holds, in new processes; longer: ten million. jax: the same by `jax.lax.scan` and by equinox's scan
 with checkpoints (`pip install -r benchmarks/requirements.txt`).
@@ -25,7 +26,7 @@ from pathlib import Path
 from typing import Any
 
 import record
-from back import long, masks, page, truncated
+from back import long, masks, page, stream, truncated
 from race import fresh, peers
 from race.page import plain
 
@@ -55,6 +56,13 @@ def _truncated(words: Words) -> list[Result]:
     return [truncated.measure(*one, steps, words.seconds) for one in each]
 
 
+def _stream(words: Words) -> list[Result]:
+    part = QUICK if words.quick else 1
+    shapes = [shape._replace(T=shape.T // part) for shape in stream.SHAPES]
+    sizes = stream.WINDOW // part, stream.K
+    return [stream.measure(*each, *sizes, words.seconds) for each in product(stream.CELLS, shapes)]
+
+
 def _steps(words: Words) -> int:
     return long.LONG // (QUICK if words.quick else 1)
 
@@ -77,6 +85,7 @@ PARTS: dict[str, Callable[[Words], Any]] = {
     "masks": _masks,
     "packed": _packed,
     "truncated": _truncated,
+    "stream": _stream,
     "long": _long,
     "longer": _longer,
     "jax": _jax,
@@ -94,8 +103,8 @@ def versions() -> dict[str, str]:
     return found
 
 
-def run(words: Words) -> Result:
-    """Everything that was asked for and can be had."""
+def run(words: Words, keep: Callable[[Result], Any] = lambda found: None) -> Result:
+    """Everything that was asked for and can be had; `keep` is given what there is so far."""
     found: Result = {
         "machine": record.machine(),
         "date": datetime.date.today().isoformat(),
@@ -107,7 +116,8 @@ def run(words: Words) -> Result:
             print(f"left out: {name}, {reason}")
             continue
         found[name] = PARTS[name](words)
-        print(page.part(found, name, plain), flush=True)
+        keep(found)
+        print(page.part(found, name, plain), end="\n\n", flush=True)
     return found
 
 
@@ -148,7 +158,7 @@ def is_whole(words: Words) -> bool:
 def measured(words: Words) -> Result:
     """`run` on the cores that were asked for, saved."""
     peers.use_cores(words.threads)
-    found = run(words)
+    found = run(words, lambda found: record.save("methods-partial", found))
     path = record.save("methods" if is_whole(words) else "methods-partial", found)
     print(f"\nsaved in {path}")
     return found

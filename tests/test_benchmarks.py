@@ -16,7 +16,7 @@ import methods
 import record
 import reference
 import speed
-from back import clock, exact, long, masks, plot, truncated
+from back import clock, exact, long, masks, plot, stream, truncated
 from back import page as ways_page
 from race import agreement, fresh, jobs, measures, page, peers, rounds, summary, ways
 from race.jobs import KINDS, Shape
@@ -165,6 +165,8 @@ def short(monkeypatch):
     monkeypatch.setattr(masks, "CELLS", ("GRU", "leaky"))
     monkeypatch.setattr(truncated, "CELLS", ("GRU",))
     monkeypatch.setattr(truncated, "T", 40 * methods.QUICK)
+    monkeypatch.setattr(stream, "CELLS", ("GRU",))
+    monkeypatch.setattr(stream, "SHAPES", [TINY._replace(T=100 * methods.QUICK)])
     monkeypatch.setattr(long, "LONG", 3000 * methods.QUICK)
     monkeypatch.setattr(long, "BUDGETS", ("1MB",))
 
@@ -176,9 +178,10 @@ def told_of_ways(*parts):
 
 
 def test_ways_back_are_told(short, capsys):
-    found = told_of_ways("masks", "packed", "truncated")
+    found = told_of_ways("masks", "packed", "truncated", "stream")
     assert {row["cell"] for row in found["masks"]} == set(masks.CELLS)
     assert len(found["truncated"]) == len(truncated.CELLS) * len(truncated.BATCHES)
+    assert found["stream"][0]["times"].keys() == {"stream", "unroll"}
     for table in (page.plain, record.table):
         text = ways_page.full(found, table)
         assert all(f"aim: at {words}" in text for words in ("most 1.05", "least 3 times"))

@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+ROOT = Path(__file__).parents[1]
+EXAMPLES = ROOT / "examples"
 
 
 def _run(name, capsys):
@@ -46,6 +47,15 @@ def test_recurrent_policy_learns_and_replays_in_one_call(capsys):
     assert _numbers(out, r"inside the rollout: (\d+)") > [100]
     assert _numbers(out, r"by hand differ by (\S+)\n") < [1e-12]
     assert _numbers(out, r"is ([\d.]+) times as fast") > [1]
+
+
+def test_which_way_back_prints_what_it_says(capsys):
+    page = (ROOT / "docs" / "which_way_back.md").read_text()
+    exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), {})
+    printed = capsys.readouterr().out.split()
+    assert printed == ["0.9000", "0.3600", "0.1080", "0.0216"]
+    assert "\n".join(f"    {line}" for line in printed) in page
+    assert all((ROOT / "docs" / name).exists() for name in re.findall(r"\]\((\w+\.\w+)\)", page))
 
 
 @pytest.mark.parametrize("script", sorted(EXAMPLES.glob("*.py")), ids=lambda path: path.stem)

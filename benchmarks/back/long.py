@@ -18,6 +18,7 @@ from bptt.methods import Method
 BUDGETS = ("256kB", "1MB", "2MB", "4MB", "8MB", "16MB", "32MB", "64MB", "128MB")
 AIMS = {"64MB": 1.5, "8MB": 1.7, "256kB": 2.6}
 LONG, LONGER, SHORT = 1_000_000, 10_000_000, 1_000
+SUMS = 1e-4  # allowed: what a million float32 terms added in another order may differ by
 STATUS = Path("/proc/self/status")
 INPUTS, UNITS = 8, 64
 
@@ -80,7 +81,7 @@ def race(steps: int, budgets: Sequence[str], seconds: float) -> dict[str, Result
     one = case(steps)
     wanted = gradients(one, "full")
     for budget in budgets:
-        exact.agree(f"Checkpointed(memory={budget!r})", gradients(one, budget), wanted)
+        exact.agree(f"Checkpointed(memory={budget!r})", gradients(one, budget), wanted, SUMS)
     ways = {words: _way(one, words) for words in ("full", *budgets)}
     return clock.in_turn(ways, seconds)
 

@@ -93,6 +93,18 @@ def _truncated(found: Result, by: str) -> Iterable[Line]:
         }
 
 
+def _stream(found: Result, by: str) -> Iterable[Line]:
+    for r in found["stream"]:
+        ours, whole = (_ms(r, way, by) for way in ("stream", "unroll"))
+        yield {
+            "cell": r["cell"],
+            "T, B, I, H": _shape(r),
+            "stream, ms": f"{ours:.3g}",
+            "unroll, ms": f"{whole:.3g}",
+            "beside unroll": f"{ours / whole:.2f}",
+        }
+
+
 def _long(found: Result, by: str) -> Iterable[Line]:
     r = found["long"]
     whole = _ms(r, "full", by)
@@ -155,6 +167,11 @@ PARTS: dict[str, tuple[str, Lines]] = {
         f"Truncated(20, 40) beside chunk-and-detach with 20 (aim, backward: at most {CHUNKS}) and "
         f"the step-wise recipe (aim: {RECIPE:g} times its speed):",
         _truncated,
+    ),
+    "stream": (
+        "Stream, windows of a tenth of T, beside one unroll of all, both by Truncated(50, 50) "
+        f"(aim: at most {STREAM}):",
+        _stream,
     ),
     "long": (
         "An Elman network with its read-out inside, B = 1, I = 8, H = 64; held is the most beyond "
