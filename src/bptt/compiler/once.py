@@ -1,12 +1,14 @@
 """What depends on weights alone: computed once a call, and differentiated by autograd itself."""
 
-from collections.abc import Iterable, Sequence
+import functools
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from bptt.compiler.record import Operation, Ref
+from bptt.compiler.writing import function
 
 Fixed = dict[Ref, Tensor]
 
@@ -42,9 +44,32 @@ class Once:
     def run(self, own: Sequence[Tensor]) -> Fixed:
         """The fixed tensors by name, w0 and so on, with what is made of them."""
         fixed = {**dict(zip(self._own(len(own)), own, strict=True)), **self._constants}
-        for operation in self.operations:
-            fixed.update(self._results(operation, fixed))
+        if self.operations:
+            self._written(fixed)
         return fixed
+
+    @functools.cached_property
+    def _written(self) -> Callable[[Fixed], None]:
+        """The operations as Python: looking up their arguments anew takes several times as long."""
+        namespace: dict[str, Any] = {"many": _many}
+        lines = ["def run(fixed):"]
+        for number, operation in enumerate(self.operations):
+            lines += self._spelled(number, operation, namespace)
+        return function("\n    ".join([*lines, ""]), "run", namespace)
+
+    def _spelled(self, number: int, operation: Operation, namespace: dict[str, Any]) -> list[str]:
+        func, args, kwargs, results = operation
+        cut = self._detached.get(next(name for name in results if name), frozenset())
+        namespace[f"f{number}"] = func
+        given = [_source(value, cut, namespace) for value in args]
+        given += [f"{key}={_source(value, cut, namespace)}" for key, value in kwargs]
+        lines = [f"found = many(f{number}({', '.join(given)}))"]
+        parts = (f"found[{i}]" for i in range(len(results)))
+        for name, part in zip(results, parts, strict=False):
+            if name is not None:
+                end = ".detach()" if name in self._untracked else ""
+                lines.append(f"fixed[{str(name)!r}] = {part}{end}")
+        return lines
 
     def _own(self, count: int) -> tuple[Ref, ...]:
         """w0 and so on."""
@@ -58,10 +83,9 @@ class Once:
         if cut is not None:
             fixed = {**fixed, **{name: fixed[name].detach() for name in cut}}
         found = func(*_looked_up(args, fixed), **dict(_looked_up(kwargs, fixed)))
-        many = found if isinstance(found, (tuple, list)) else (found,)
         return {
             name: tensor.detach() if name in self._untracked else tensor
-            for name, tensor in zip(results, many, strict=False)
+            for name, tensor in zip(results, _many(found), strict=False)
             if name is not None
         }
 
@@ -105,6 +129,21 @@ class Once:
                         seeds.append(known.reshape(value.shape))
                     fixed[name] = value if known is None else value.detach()
         return roots, seeds
+
+
+def _many(found: Any) -> Any:
+    return found if isinstance(found, (tuple, list)) else (found,)
+
+
+def _source(value: Any, cut: frozenset[Ref], namespace: dict[str, Any]) -> str:
+    """An argument as an expression."""
+    if isinstance(value, Ref):
+        return f"fixed[{str(value)!r}]" + (".detach()" if value in cut else "")
+    if isinstance(value, tuple):
+        return f"({''.join(f'{_source(item, cut, namespace)}, ' for item in value)})"
+    name = f"c{len(namespace)}"
+    namespace[name] = value
+    return name
 
 
 def _looked_up(value: Any, fixed: Fixed) -> Any:
