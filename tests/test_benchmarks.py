@@ -198,7 +198,7 @@ def test_long_sequences_are_weighed(short, capsys):
 
 
 def test_ways_back_name_a_peer_that_is_not_installed(short, monkeypatch, capsys):
-    monkeypatch.setattr(methods, "PEERS", ("jax", "equinoxious"))
+    monkeypatch.setattr(methods, "PEERS", ("torch", "equinoxious"))
     assert "jax" not in told_of_ways("jax").keys() - {"versions"}
     assert "left out: jax, not installed: equinoxious" in capsys.readouterr().out
 
