@@ -33,6 +33,11 @@ class Course(NamedTuple):
             return None
         return (torch.arange(self.steps)[:, None] < self.lengths).flatten()
 
+    def dead(self) -> Tensor | None:
+        """Which of (T * B) rows do not count; None if all do."""
+        live = self.live()
+        return None if live is None else (~live).nonzero().flatten()
+
     def to_time(self, numbers: Tensor) -> Tensor:
         """(T, B, ...) in the order of processing, in the order of time."""
         if not self.reverse:

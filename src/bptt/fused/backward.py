@@ -9,11 +9,12 @@ from torch import Tensor
 
 from bptt.compiler.compiled import Direction
 from bptt.fused import runs
-from bptt.fused.forward import Fixed, as_value, flat_leaf, like, loop, memories, rows_of
+from bptt.fused.forward import Fixed, as_value, flat_leaf, loop, memories, room, rows_of
 from bptt.fused.job import Given, Job, Values
 from bptt.step import Leaves
 
 Found = list[Tensor | None]
+FEW = 4  # one row in so many that does not count: leaving those out takes longer than they do
 
 
 class Adjoints(NamedTuple):
@@ -112,10 +113,9 @@ def _seeds(
 
 def _kept(job: Job, direction: Direction) -> dict[str, Tensor]:
     course, graph = job.course, job.compiled.step.graph
-    make = torch.empty if course.lengths is None else torch.zeros
-    dtype = job.compiled.dtype
+    dtype, dead = job.compiled.dtype, course.dead()
     return {
-        name: make(course.steps, course.batch, math.prod(graph[node].shape), dtype=dtype)
+        name: room(course, math.prod(graph[node].shape), dtype, dead)
         for name, node in direction.names.kept.items()
     }
 
@@ -125,12 +125,19 @@ def _after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict
     course, run = job.course, direction.after
     given = [values[n] for n in run.given]
     rows, live = course.steps * course.batch, course.live()
+    stored = {  # which have zeros there already
+        *direction.names.kept.values(), *job.compiled.forward.names.kept.values(),
+    }  # fmt: skip
     if live is None or bool(live.all()):
         found = run.run(given, fixed, course.steps, rows)
         return dict(zip(direction.columns.after, found, strict=True))
-    graph = direction.columns.graph
-    if any(graph[n].op == "sequence" or graph[n].op == "steps" for n in range(len(graph))):
-        given = [torch.where(like(live, g), g, g.new_zeros(())) for g in given]
+    graph, dead = direction.columns.graph, (~live).nonzero().flatten()
+    by_rows = any(graph[n].op == "sequence" or graph[n].op == "steps" for n in range(len(graph)))
+    if by_rows or len(dead) * FEW < rows:
+        given = [
+            value if node in stored else value.clone().index_fill_(0, dead, 0.0)
+            for node, value in zip(run.given, given, strict=True)
+        ]
         found = run.run(given, fixed, course.steps, rows)
         return dict(zip(direction.columns.after, found, strict=True))
     index = live.nonzero().flatten()

@@ -217,7 +217,7 @@ def _kept(
     states before and after each step are two views of it.
     """
     course, compiled = job.course, job.compiled
-    make = torch.empty if course.lengths is None else torch.zeros
+    dead = course.dead()
     kept: dict[str, Tensor] = {}
     states: dict[int, Tensor] = {}
     following = {node: leaf for leaf, node in reversed(list(enumerate(compiled.step.state)))}
@@ -225,13 +225,25 @@ def _kept(
         width = math.prod(compiled.step.graph[node].shape)
         leaf = following.get(node)
         if leaf is None or not direction.reads_states or not _shifted(course):
-            kept[name] = make(course.steps, course.batch, width, dtype=compiled.dtype)
+            kept[name] = room(course, width, compiled.dtype, dead)
             continue
-        whole = make(course.steps + 1, course.batch, width, dtype=compiled.dtype)
+        whole = torch.empty(course.steps + 1, course.batch, width, dtype=compiled.dtype)
         whole[-1 if course.reverse else 0] = begin[direction.names.carried[leaf]]
-        kept[name] = whole[:-1] if course.reverse else whole[1:]
+        kept[name] = cleared(whole[:-1] if course.reverse else whole[1:], dead)
         states[leaf] = whole[1:] if course.reverse else whole[:-1]
     return kept, states
+
+
+def room(course: Course, width: int, dtype: torch.dtype, dead: Tensor | None) -> Tensor:
+    """(T, B, width) for what a loop stores: zero in rows that do not count."""
+    return cleared(torch.empty(course.steps, course.batch, width, dtype=dtype), dead)
+
+
+def cleared(memory: Tensor, dead: Tensor | None) -> Tensor:
+    """A memory with zeros in the rows that no loop stores: nothing may be read there unwritten."""
+    if dead is not None:
+        memory.flatten(0, 1).index_fill_(0, dead, 0.0)
+    return memory
 
 
 def _shifted(course: Course) -> bool:

@@ -40,7 +40,7 @@ class DropIn(torch.nn.RNNBase):
             lengths: (B,) ints, steps that count in each sequence, 0 allowed; all if None.
             reset: bool, laid out as the input without I: an episode starts at this step, from
                 zeros. A reverse direction starts afresh where it leaves an episode at its start.
-            method: how the gradient goes back through time, in each layer and direction by itself: with
+            method: how the gradient goes back through time, in each layer by itself: with
                 `bptt.Truncated` a lower layer is reached through those above it once more.
             all_states: whether to return the states of all steps.
 

@@ -102,7 +102,7 @@ class Recurrent(nn.Module):
             lengths: (B,) ints, steps that count in each sequence, 0 allowed; all if None.
             reset: (T, B) bool, (B, T) with batch_first: an episode starts at this step, from what
                 the cells start from. A reverse direction starts afresh where it leaves an episode.
-            method: how the gradient goes back through time, in each layer and direction by itself: with
+            method: how the gradient goes back through time, in each layer by itself: with
                 `bptt.Truncated` a lower layer is reached through those above it once more.
             all_states: whether to return the states of all steps.
 
