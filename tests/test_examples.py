@@ -49,6 +49,13 @@ def test_recurrent_policy_learns_and_replays_in_one_call(capsys):
     assert _numbers(out, r"is ([\d.]+) times as fast") > [1]
 
 
+@pytest.mark.filterwarnings("ignore")
+def test_a_stream_in_lightning_learns_what_lies_steps_back(capsys):
+    first, last = _numbers(_run("lightning_stream", capsys), r"(?:first|last)[a-z ]* ([\d.]+)")[:2]
+    assert first > 0.5
+    assert last < 0.3
+
+
 def test_which_way_back_prints_what_it_says(capsys):
     page = (ROOT / "docs" / "which_way_back.md").read_text()
     exec("\n".join(re.findall(r"```python\n(.*?)```", page, re.DOTALL)), {})
