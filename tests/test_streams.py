@@ -249,6 +249,18 @@ def test_bad_input_is_refused_and_the_stream_goes_on(case):
     torch.testing.assert_close(after, bptt.unroll(stream.cell, x)[0][4:])
 
 
+def test_a_first_window_that_fails_has_not_been_taken():
+    stream, start = bptt.Stream(cells.Elman(2, 3), bptt.Truncated(3, 5)), torch.randn(2, 3)
+    for wrong in (
+        {"reset": torch.zeros(4, 2)},
+        {"reset_state": torch.zeros(7), "reset": X[..., 0] > 0},
+    ):
+        with pytest.raises((TypeError, ValueError)):
+            stream(X, start, **wrong)
+    assert stream.state is None
+    torch.testing.assert_close(stream(X, start), bptt.unroll(stream.cell, X, start)[0])
+
+
 def test_rows_of_documents_go_through_a_stream_as_each_alone():
     documents = [torch.randn(n, 2) for n in (7, 12, 3, 9)]
     cell = cells.GRU(2, 3)

@@ -1,7 +1,7 @@
 """What `unroll` would do with a cell: which part of a step is computed when, and by what."""
 
 import os
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -140,8 +140,8 @@ def _columns(
 ) -> dict[str, list[str]]:
     columns, graph = direction.columns, direction.columns.graph
     loop, given = set(columns.loop), set(columns.given)
-    before = _inner(direction, columns.before, given | loop)
-    after = _inner(direction, columns.after, given | loop | before | set(columns.before))
+    before = graph.between(columns.before, given | loop)
+    after = graph.between(columns.after, given | loop | before | set(columns.before))
     writer = _Writer(compiled, names)
     once = [writer.operation(operation) for operation in direction.once.operations]
     waiting = loop & graph.descendants(
@@ -160,17 +160,6 @@ def _columns(
             for name, nodes in groups.items()
         },
     }
-
-
-def _inner(direction: Direction, roots: Iterable[int], stop: set[int]) -> set[int]:
-    graph = direction.columns.graph
-    found, stack = set[int](), [root for root in roots if root not in stop]
-    while stack:
-        number = stack.pop()
-        if number not in found:
-            found.add(number)
-            stack.extend(o for o in graph[number].operands if o not in stop)
-    return found
 
 
 class _Writer:

@@ -168,6 +168,16 @@ class Graph:
                 stack.extend(self.nodes[number].operands)
         return found
 
+    def between(self, roots: Iterable[int], stop: set[int]) -> set[int]:
+        """What the roots are made of, as far as `stop`."""
+        found, stack = set[int](), [root for root in roots if root not in stop]
+        while stack:
+            number = stack.pop()
+            if number not in found:
+                found.add(number)
+                stack.extend(o for o in self.nodes[number].operands if o not in stop)
+        return found
+
     def descendants(self, leaves: Iterable[int]) -> set[int]:
         """All that is made of the leaves, themselves included."""
         found = set(leaves)

@@ -125,12 +125,12 @@ def _after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict
     course, run = job.course, direction.after
     given = [values[n] for n in run.given]
     rows, live = course.steps * course.batch, course.live()
-    stored = {  # which have zeros there already
-        *direction.names.kept.values(), *job.compiled.forward.names.kept.values(),
-    }  # fmt: skip
     if live is None or bool(live.all()):
         found = run.run(given, fixed, course.steps, rows)
         return dict(zip(direction.columns.after, found, strict=True))
+    stored = {  # which have zeros there already
+        *direction.names.kept.values(), *job.compiled.forward.names.kept.values(),
+    }  # fmt: skip
     graph, dead = direction.columns.graph, (~live).nonzero().flatten()
     by_rows = any(graph[n].op == "sequence" or graph[n].op == "steps" for n in range(len(graph)))
     if by_rows or len(dead) * FEW < rows:

@@ -53,8 +53,8 @@ def costs_of(compiled: Compiled, batch: int) -> Costs:
     for way in ways:
         columns = way.columns
         given = {*columns.given, *columns.kept}
-        nodes.update(columns.kept, _inner(columns, columns.before, given))
-        nodes.update(_inner(columns, columns.after, {*given, *columns.before}))
+        nodes.update(columns.kept, columns.graph.between(columns.before, given))
+        nodes.update(columns.graph.between(columns.after, {*given, *columns.before}))
     step = sum(math.prod(graph[n].shape) for n in nodes if graph[n].op not in _NO_MEMORY)
     widths = [math.prod(shape) for shape in compiled.carried]
     sums = [math.prod(graph[n].shape) for n in compiled.step.d_fixed if n is not None]
@@ -65,17 +65,6 @@ def costs_of(compiled: Compiled, batch: int) -> Costs:
 
 
 _NO_MEMORY = {*SUMS, "fixed", "number", "slice", "reshape", "permute", "expand"}
-
-
-def _inner(columns, roots: Sequence[int], given: set[int]) -> list[int]:
-    """All that is computed for the sake of the roots."""
-    found, stack = set[int](), [root for root in roots if root not in given]
-    while stack:
-        number = stack.pop()
-        if number not in found:
-            found.add(number)
-            stack.extend(o for o in columns.graph[number].operands if o not in given)
-    return list(found)
 
 
 def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:

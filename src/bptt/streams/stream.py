@@ -114,7 +114,7 @@ class Stream(nn.Module):
         Raises:
             ArgumentError: (a ValueError) another batch size, dtype or device than before.
         """
-        ring = self._begin(inputs, state)
+        ring = self._begun(inputs, state)
         steps = ring.check(inputs, reset)
         ways = Blocks(self.method, self.steps, self.steps + steps, last)
         before = self.steps - ways.first
@@ -122,7 +122,7 @@ class Stream(nn.Module):
         given = (
             ring.reader, whole if self.encoder is None else self.encoder(whole),
             ring.before(before), None, marks,
-            None if marks is None else ring.fresh(reset_state), False, Truncated(1, 1),
+            None if marks is None else ring.fresh(reset_state), False, self.method,
             self.backend,
         )  # fmt: skip
         stored = ring.stored(before) if before and self.weights == "stale" else None
@@ -131,12 +131,12 @@ class Stream(nn.Module):
         if stored is not None:  # what was run again for the kept steps follows none of their states
             states, before = [leaf[before:] for leaf in states], 0
         ring.advance(inputs, reset, states, before, ways.kept)
-        self.steps = ways.end
+        self._ring, self.steps = ring, ways.end  # only now: a window that fails has not been taken
         if last:
             self.restart()
         return outputs
 
-    def _begin(self, inputs: Any, state: Any) -> Ring:
+    def _begun(self, inputs: Any, state: Any) -> Ring:
         if self._ring is not None:
             if state is not None:
                 raise ArgumentError(
@@ -147,8 +147,7 @@ class Stream(nn.Module):
         leaves = leaves_of_window(inputs)
         seed = int(torch.empty((), dtype=torch.int64).random_())
         start = initial_state(self.cell, leaves[0].shape[1]) if state is None else state
-        self._ring = Ring(self.cell, seed, start)
-        return self._ring
+        return Ring(self.cell, seed, start)
 
     def get_extra_state(self) -> dict[str, Any]:
         """Where the stream stands, for `state_dict`."""
