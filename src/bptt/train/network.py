@@ -50,13 +50,14 @@ class Network(nn.Module):
     ) -> tuple[Tensor, Any]:
         """Outputs (T, B, K), or (B, K) where the last step is read, and the final state."""
         hidden, state = self.recurrent(
-            self._inputs(batch), state, lengths=batch.lengths, reset=batch.reset, method=method
+            self.inputs(batch), state, lengths=batch.lengths, reset=batch.reset, method=method
         )
         if self.read == "last step":
             hidden = _last(hidden, batch.lengths)
         return self.read_out(hidden), state
 
-    def _inputs(self, batch: Batch) -> Tensor:
+    def inputs(self, batch: Batch) -> Tensor:
+        """(T, B, I): numbers, and what stands for each category, side by side."""
         embedded = [
             embedding(codes)
             for embedding, codes in zip(self.embeddings, batch.categorical.unbind(-1), strict=True)

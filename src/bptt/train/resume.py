@@ -5,18 +5,18 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from bptt.errors import DataError, RunError
+from bptt.errors import RunError
 from bptt.report.read import read_run
-from bptt.tasks import fingerprint, open_task
+from bptt.tasks import open_task
 from bptt.train import processes
 from bptt.train.checkpoint import load_checkpoint
 from bptt.train.clipping import Clipping
-from bptt.train.config import Config
 from bptt.train.damage import taken_apart
 from bptt.train.job import Job, make_network
 from bptt.train.metrics import check_metrics
 from bptt.train.model import load_model
 from bptt.train.run import Run
+from bptt.train.source import check_data
 from bptt.train.state import State
 
 
@@ -43,7 +43,7 @@ def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None
 
 def _resumed(run: Run, config: Config) -> Job:
     checkpoint = _read_checkpoint(run)
-    _check_data(config)
+    check_data(config)
     task = open_task(config.data, config.task, config.options, seed=config.training.seed)
     network, every_parameter_used = make_network(task, config.network, config.training)
     state = State(Clipping(config.training.clip))
@@ -84,16 +84,4 @@ def _check_processes(before: int) -> None:
         raise RunError(
             f"the run was begun with --devices {before}, and torchrun started {now} processes, "
             f"which would go on to other numbers. Start {before}, or train to a new folder"
-        )
-
-
-def _check_data(config: Config) -> None:
-    try:
-        now = fingerprint(config.data, config.task)
-    except DataError as error:
-        raise RunError(f"the data that the run was begun with are not there: {error}") from error
-    if now != config.fingerprint:
-        raise RunError(
-            f"the data in {config.data} have changed since the run began: expected "
-            f"{config.fingerprint}, found {now}. Put the old file back, or train to a new folder"
         )
