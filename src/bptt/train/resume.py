@@ -11,6 +11,7 @@ from bptt.tasks import open_task
 from bptt.train import processes
 from bptt.train.checkpoint import load_checkpoint
 from bptt.train.clipping import Clipping
+from bptt.train.config import Config
 from bptt.train.damage import taken_apart
 from bptt.train.job import Job, make_network
 from bptt.train.metrics import check_metrics
