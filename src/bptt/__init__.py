@@ -6,7 +6,7 @@ from bptt.lazy import make_lazy
 from bptt.version import __version__
 
 if TYPE_CHECKING:
-    from bptt import cells, errors, methods, nn, remedies, streams, testing
+    from bptt import cells, errors, inspect, methods, nn, remedies, streams, testing
     from bptt.methods import Checkpointed, Full, Truncated
     from bptt.plan import Plan, plan
     from bptt.streams import Stream
@@ -21,6 +21,7 @@ __all__ = [
     "__version__",
     "cells",
     "errors",
+    "inspect",
     "methods",
     "nn",
     "plan",

@@ -1,0 +1,196 @@
+"""What is inspected: a model as one cell, and a batch as `unroll` takes it."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.utils.rnn import PackedSequence
+from torch.utils import _pytree as pytree
+
+from bptt import check
+from bptt.errors import ArgumentError, CellError
+from bptt.inspect.stacked import ReadOut, Stacked
+from bptt.nn.drop_in import DropIn
+from bptt.nn.layers import unstack
+from bptt.nn.network import Network
+from bptt.nn.recurrent import Recurrent
+from bptt.unroll import unroll
+
+Lengths = Tensor | Sequence[int] | None
+
+
+def as_cell(model: Any) -> Any:
+    """One cell that does in a step what a model does in all of its layers.
+
+    Args:
+        model: a module of `bptt.nn` (RNN, GRU, LSTM, Recurrent, Network) of one direction, or a
+            cell, which is returned as it is.
+
+    Returns:
+        A cell that shares the model's parameters. Its state is a tuple over layers (a network's is
+        its cell's), its output that of the last layer, or the network's scores.
+
+    Raises:
+        ArgumentError: a bidirectional model: it has no step that ends at one time.
+        CellError: a module that runs whole sequences and is none of `bptt.nn`'s.
+
+    >>> import torch, bptt
+    >>> gru = bptt.nn.GRU(3, 5, num_layers=2)
+    >>> outputs, state = bptt.unroll(as_cell(gru), torch.zeros(7, 2, 3))
+    >>> outputs.shape, len(state)
+    (torch.Size([7, 2, 5]), 2)
+    """
+    if isinstance(model, Network):
+        return ReadOut(as_cell(model.cell), model)
+    if isinstance(model, DropIn | Recurrent):
+        if model.bidirectional:
+            raise ArgumentError(
+                f"{type(model).__name__}: expected one direction, got bidirectional=True. The "
+                "reverse direction's state at a step comes from later steps, so there is no one "
+                "way back from an error in time. Inspect a model of one direction, or one of the "
+                "directions' cells by itself."
+            )
+        return Stacked(model)
+    if not callable(model) or isinstance(model, type):
+        raise CellError(
+            "model: expected a cell, as bptt.unroll takes it, or a module of bptt.nn, got "
+            f"{model!r}"
+        )
+    check.one_step(model)
+    return model
+
+
+@dataclass(frozen=True, eq=False)
+class Subject:
+    """A model's cell and a batch, time first.
+
+    Attributes:
+        model: as given.
+        cell: the model as one cell.
+        inputs: (T, B, ...) per leaf.
+        state: the first state in the cell's structure, or None.
+        lengths, reset, reset_state, reverse, backend: as `unroll` takes them.
+        batch_first: whether the model's sequences, hence the targets too, are (B, T, ...).
+    """
+
+    model: Any
+    cell: Any
+    inputs: Any
+    state: Any = None
+    lengths: Lengths = None
+    reset: Tensor | None = None
+    reset_state: Any = None
+    reverse: bool = False
+    backend: str = "auto"
+    batch_first: bool = False
+
+    @property
+    def steps(self) -> int:
+        """T."""
+        return pytree.tree_leaves(self.inputs)[0].shape[0]
+
+    @property
+    def batch(self) -> int:
+        """B."""
+        return pytree.tree_leaves(self.inputs)[0].shape[1]
+
+    def arguments(self) -> dict[str, Any]:
+        """What `unroll` takes besides the cell and a method."""
+        names = ("inputs", "state", "lengths", "reset", "reset_state", "reverse", "backend")
+        return {name: getattr(self, name) for name in names}
+
+    def unroll(self, cell: Any = None, **more: Any) -> tuple[Any, Any]:
+        """Outputs and final state of the cell, or of another on the same batch."""
+        return unroll(self.cell if cell is None else cell, **{**self.arguments(), **more})
+
+    def counts(self) -> Tensor:
+        """(B,) steps that count in each sequence."""
+        if self.lengths is None:
+            return torch.full((self.batch,), self.steps)
+        return torch.as_tensor(self.lengths).to(torch.int64)
+
+    def names(self) -> dict[int, str]:
+        """What the model calls its parameters, by identity."""
+        if not isinstance(self.model, nn.Module):
+            return {}
+        return {id(parameter): name for name, parameter in self.model.named_parameters()}
+
+
+def subject(
+    model: Any,
+    inputs: Any,
+    *,
+    state: Any = None,
+    lengths: Lengths = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    reverse: bool = False,
+    backend: str = "auto",
+) -> Subject:
+    """A model and a batch, as the inspecting functions take them.
+
+    Args:
+        model: see `as_cell`.
+        inputs: (T, B, ...), or (B, T, ...) for a module with batch_first, as its forward takes it.
+        state: as `unroll` takes it for a cell, or as the module's forward does.
+        lengths, reset, reset_state, reverse, backend: as for `unroll`; reset laid out as inputs.
+
+    Raises:
+        ArgumentError: inputs of no steps or sequences, packed, or without a batch; reverse for a
+            module.
+    """
+    cell = as_cell(model)
+    whole = isinstance(model, DropIn | Recurrent | Network) and cell is not model
+    first = bool(whole and model.batch_first)
+    _check_inputs(inputs, first)
+    if first:
+        inputs = pytree.tree_map(lambda leaf: leaf.transpose(0, 1), inputs)
+        reset = reset.transpose(0, 1) if isinstance(reset, Tensor) and reset.dim() == 2 else reset
+    layered = model.cell if isinstance(model, Network) else model
+    if isinstance(layered, DropIn | Recurrent):
+        state, reset_state = _by_layer(layered, state), _by_layer(layered, reset_state)
+    return Subject(model, cell, inputs, state, lengths, reset, reset_state, reverse, backend, first)
+
+
+def _by_layer(model: DropIn | Recurrent, state: Any) -> Any:
+    """A module's state, leaves (layers, B, ...), as a tuple over layers."""
+    return None if state is None else tuple(unstack(state, model.num_layers))
+
+
+def _check_inputs(inputs: Any, batch_first: bool) -> None:
+    axes = "(B, T, ...)" if batch_first else "(T, B, ...)"
+    if isinstance(inputs, PackedSequence):
+        raise ArgumentError(
+            f"inputs: expected a tensor {axes}, got a PackedSequence. Pad it with "
+            "torch.nn.utils.rnn.pad_packed_sequence and pass its lengths."
+        )
+    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    for leaf in leaves:
+        if leaf.dim() < 2 or 0 in leaf.shape[:2]:
+            raise ArgumentError(
+                f"inputs: expected {axes} of at least one step and one sequence, got "
+                f"{tuple(leaf.shape)}."
+            )
+
+
+def chosen(times: Sequence[int] | None, steps: int) -> list[int]:
+    """Loss times, ascending, each once; negative ones count from the end.
+
+    Raises:
+        ArgumentError: one beyond the sequence.
+
+    >>> chosen([-1, 0], 5)
+    [0, 4]
+    """
+    if times is None:
+        return list(range(steps))
+    wanted = torch.as_tensor(times).reshape(-1)
+    whole = not (wanted.is_floating_point() or wanted.dtype == torch.bool) and len(wanted) > 0
+    if not whole or bool(((wanted < -steps) | (wanted >= steps)).any()):
+        raise ArgumentError(
+            f"times: expected steps of the sequence, whole numbers from 0 to {steps - 1}, or from "
+            f"-{steps} to -1 counted from its end, got {times}."
+        )
+    return sorted({int(t) % steps for t in wanted})
