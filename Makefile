@@ -6,16 +6,21 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 READY := .venv/ready
 
-.PHONY: demo test test-long lint types check benchmark clean
+.PHONY: demo test test-long test-browser lint types check benchmark clean
 
 demo: $(READY)  ## train on data that come with bptt, and write a report
 	$(BIN)/bptt train
 
-test: $(READY)  ## all tests but the long ones
+test: $(READY)  ## all tests but the long ones and those in a browser
 	$(PYTEST)
 
 test-long: $(READY)  ## the long ones too
-	$(PYTEST) -m "long or not long"
+	$(PYTEST) -m "not browser"
+
+test-browser: $(READY)  ## the pages that bptt writes, opened in Chromium
+	@command -v chromium >/dev/null || \
+	  { echo "expected Chromium on the path, found none. Install it: apt-get install chromium"; exit 1; }
+	$(PYTEST) -m browser tests/browser
 
 lint: $(READY)
 	$(BIN)/ruff check
@@ -24,7 +29,7 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/pyrefly check
 
-check: lint types test  ## what CI runs
+check: lint types test test-browser  ## what CI runs
 
 benchmark: $(READY) .venv/peers  ## speed beside others, ways back, the reference's cost, what networks reach
 	$(BIN)/python benchmarks/speed.py

@@ -13,13 +13,16 @@ from markupsafe import Markup
 
 from bptt.report.drawing import vega_lite
 from bptt.report.figures import figure, metric, percent, shortened, visible, words
+from bptt.report.map import Map
+from bptt.report.map_drawing import heat_map
 
-FILTERS = (figure, metric, percent, shortened, vega_lite, visible, words)
+FILTERS = (figure, heat_map, metric, percent, shortened, vega_lite, visible, words)
+SCRIPTS = ("charts.js", "maps.js", "tables.js", "page.js")
 
 
 def fill(content: dict[str, Any]) -> str:
     """The page with its style, scripts and the policy that forbids all others."""
-    scripts = [_asset("page.js"), _bundle()]
+    scripts = ["\n".join(map(_asset, SCRIPTS)), _bundle()]
     return (
         _environment()
         .get_template("page.html")
@@ -45,6 +48,7 @@ def _environment() -> jinja2.Environment:
     environment.filters |= {function.__name__: function for function in FILTERS}
     environment.tests["plain"] = _is_plain
     environment.tests["grid"] = _is_grid
+    environment.tests["map"] = _is_map
     return environment
 
 
@@ -59,6 +63,10 @@ def _is_grid(value: Any) -> bool:
     """Whether it is a dict of plain dicts with the same names: a table with a name to each row."""
     rows = list(value.values()) if isinstance(value, dict) else []
     return bool(rows) and all(_is_plain(row) and list(row) == list(rows[0]) for row in rows)
+
+
+def _is_map(value: Any) -> bool:
+    return isinstance(value, Map)
 
 
 def _asset(name: str) -> str:

@@ -1,0 +1,142 @@
+"""A map of numbers over two axes as plain data, small enough to travel in a page."""
+
+import base64
+from collections.abc import Sequence
+from dataclasses import dataclass
+from itertools import pairwise
+from typing import Any
+
+import numpy as np
+
+CELLS = 128  # along an axis: more than a phone has pixels for, and as much as a page should weigh
+LEVELS = 9  # of colour: half a decade each, below the largest number of the map
+
+
+@dataclass(frozen=True)
+class Side:
+    """One axis of a map.
+
+    Attributes:
+        name: what lies along it.
+        labels: what each place is called, from the axis' start.
+        prefix: what is said before a label: "loss at".
+        named: whether the places are told apart by names alone; else they are counted.
+        start: the number of the first place, where they are counted.
+    """
+
+    name: str
+    labels: Sequence[str]
+    prefix: str = ""
+    named: bool = False
+    start: int = 0
+
+
+@dataclass(frozen=True)
+class Layer:
+    """One choice of what the map shows: (rows, columns), in the order of the sides' labels."""
+
+    name: str
+    values: np.ndarray
+
+
+@dataclass(frozen=True)
+class Map:
+    """What is to be drawn.
+
+    Attributes:
+        title: what is drawn.
+        unit: what a number is.
+        file: a name for the table of it.
+        words: what a reader who does not see it should know.
+        across: the columns, from left to right.
+        up: the rows, from the bottom to the top.
+        layers: what can be chosen, the first one at first.
+        choice: what is chosen: "gradient of".
+        stops: for each row, how many of its columns there are; None: all. What comes before a time
+            ends with it.
+        height: in pixels.
+    """
+
+    title: str
+    unit: str
+    file: str
+    words: str
+    across: Side
+    up: Side
+    layers: Sequence[Layer]
+    choice: str = "of"
+    stops: Sequence[int] | None = None
+    height: int = 360
+
+    def packed(self) -> dict[str, Any]:
+        """What the page's script unpacks: binned where there are many cells, float32 in base64."""
+        rows, columns = _edges(len(self.up.labels)), _edges(len(self.across.labels))
+        lasts = self._lasts(rows)
+        stops = [int(np.searchsorted(columns, last)) for last in lasts]
+        return {
+            "up": _side(self.up, rows),
+            "across": _side(self.across, columns),
+            "stops": stops,
+            "lasts": lasts if self.stops else [],
+            "layers": [
+                {"name": layer.name, "cells": _pack(_binned(layer.values, rows, columns), stops)}
+                for layer in self.layers
+            ],
+        }
+
+    def _lasts(self, rows: Sequence[int]) -> list[int]:
+        """For each bin of rows, how many columns its longest row has."""
+        stops = self.stops or [len(self.across.labels)] * len(self.up.labels)
+        return [max(stops[a:b]) for a, b in pairwise(rows)]
+
+    @property
+    def levels(self) -> range:
+        """Of colour, from what is hardly there to the largest number."""
+        return range(LEVELS)
+
+    @property
+    def width_of_bin(self) -> int:
+        """How many places of the longer axis share a cell."""
+        return _bin(max(len(self.up.labels), len(self.across.labels)))
+
+
+def _bin(length: int) -> int:
+    return max(1, -(-length // CELLS))
+
+
+def _edges(length: int) -> list[int]:
+    """Where bins begin, and where the last one ends.
+
+    >>> _edges(3), _edges(300)[:3], _edges(300)[-1]
+    ([0, 1, 2, 3], [0, 3, 6], 300)
+    """
+    return [*range(0, length, _bin(length)), length]
+
+
+def _side(side: Side, edges: Sequence[int]) -> dict[str, Any]:
+    """A side with a label for each bin, and where on the axis the bins begin and end.
+
+    A place is as wide as one, and its number in its middle.
+    """
+    ends = [(a, b - 1) for a, b in pairwise(edges)]
+    labels = [
+        side.labels[a] if a == b else f"{side.labels[a]} to {side.labels[b]}" for a, b in ends
+    ]
+    return {
+        "name": side.name,
+        "prefix": side.prefix,
+        "labels": labels,
+        "edges": [side.start + edge - 0.5 for edge in edges],
+    }
+
+
+def _binned(values: np.ndarray, rows: Sequence[int], columns: Sequence[int]) -> np.ndarray:
+    """The largest number of each bin; NaN where one is NaN."""
+    tall = np.maximum.reduceat(values, rows[:-1], axis=0)
+    return np.maximum.reduceat(tall, columns[:-1], axis=1)
+
+
+def _pack(values: np.ndarray, stops: Sequence[int]) -> str:
+    """Row after row up to where it stops, as little-endian float32."""
+    cells = [row[:stop] for row, stop in zip(values, stops, strict=True)]
+    return base64.b64encode(np.concatenate(cells).astype("<f4").tobytes()).decode()
