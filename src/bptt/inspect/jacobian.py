@@ -1,0 +1,188 @@
+"""How one step carries a small change of the state on: J_t = ds_t/ds_{t-1} at every step."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bptt.errors import ArgumentError
+from bptt.inspect.subject import subject
+from bptt.inspect.trajectory import Piece, Trajectory, follow
+from bptt.step import Leaves
+
+# What the Jacobians held at a time may take: enough rows that torch's cost of an operation does not
+# count, and little beside what training itself takes.
+BYTES = 64_000_000
+
+
+@dataclass(frozen=True)
+class Jacobians:
+    """The size of J_t = ds_t/ds_{t-1}, for each step and sequence; NaN beyond a sequence's length.
+
+    Attributes:
+        steps: (T,) the steps.
+        norm: (T, B) largest singular value: the most that a change of the state can grow.
+        singular_values: (T, B, N) all of them, descending; None if not kept.
+        spectral_radius: (T, B) largest |eigenvalue|: what growth would tend to if each step were
+            like this one.
+        live: (T, B) which steps count.
+        reset: (T, B) where a sequence starts afresh: there J_t = 0.
+    """
+
+    steps: np.ndarray
+    norm: np.ndarray
+    singular_values: np.ndarray | None
+    spectral_radius: np.ndarray
+    live: np.ndarray
+    reset: np.ndarray
+
+    @property
+    def broken(self) -> tuple[int, int] | None:
+        """The first step and sequence whose Jacobian is no number; None if all are."""
+        found = np.argwhere(self.live & ~np.isfinite(self.norm))
+        return (int(found[0][0]), int(found[0][1])) if len(found) else None
+
+
+def jacobians(
+    model: Any,
+    inputs: Any,
+    *,
+    state: Any = None,
+    lengths: Any = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    reverse: bool = False,
+    backend: str = "auto",
+    singular_values: bool = True,
+) -> Jacobians:
+    """Norm, singular values and spectral radius of the step's Jacobian along the way it went.
+
+    The state's floating leaves are one vector of N numbers, side by side, layers and all. States
+    are found by one unroll; then every step is independent, and all of them are differentiated as
+    the rows of a few large batches.
+
+    Args:
+        model, inputs, state, lengths, reset, reset_state, reverse, backend: as for
+            `bptt.inspect.credit`.
+        singular_values: whether to keep all, not the largest alone.
+
+    Returns:
+        `Jacobians`; a step at which a sequence is reset has J = 0, for nothing gets through.
+
+    Raises:
+        What `bptt.unroll` raises for the same arguments.
+        CellError: a cell whose rows depend on each other.
+
+    Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
+    networks": a product of Jacobians whose largest singular values stay below 1 must vanish.
+
+    >>> import torch, bptt
+    >>> cell = bptt.cells.Elman(2, 3, bias=False)  # at s = 0, x = 0: J = Ws
+    >>> found = jacobians(cell, torch.zeros(5, 1, 2))
+    >>> found.norm.shape, found.singular_values.shape
+    ((5, 1), (5, 1, 3))
+    >>> print(f"{abs(found.norm[0, 0] - torch.linalg.matrix_norm(cell.Ws, 2).item()):.4f}")
+    0.0000
+    """
+    given = subject(
+        model,
+        inputs,
+        state=state,
+        lengths=lengths,
+        reset=reset,
+        reset_state=reset_state,
+        reverse=reverse,
+        backend=backend,
+    )
+    return measured(follow(given), singular_values)
+
+
+def measured(path: Trajectory, singular_values: bool) -> Jacobians:
+    """The Jacobians along a trajectory."""
+    count = path.units if singular_values else 1
+    singular = torch.full((*path.live.shape, count), torch.nan, dtype=torch.float64)
+    radius = torch.full(path.live.shape, torch.nan, dtype=torch.float64)
+    for piece, found in matrices(path, path.live & ~path.reset):
+        singular.flatten(0, 1)[piece.rows] = _where_finite(torch.linalg.svdvals, found)[:, :count]
+        radius.flatten()[piece.rows] = _where_finite(_radius, found)[:, 0]
+    singular[path.reset], radius[path.reset] = 0.0, 0.0
+    return _in_time(path, singular, radius, singular_values)
+
+
+def _in_time(path: Trajectory, singular: Tensor, radius: Tensor, every: bool) -> Jacobians:
+    """Figures in the order of processing as the result, in the order of time."""
+    singular, radius, reset = (path.in_time(part) for part in (singular, radius, path.reset))
+    singular[~path.live], radius[~path.live] = torch.nan, torch.nan
+    return Jacobians(
+        steps=np.arange(len(radius)),
+        norm=singular[..., 0].numpy(),
+        singular_values=singular.numpy() if every else None,
+        spectral_radius=radius.numpy(),
+        live=path.live.numpy(),
+        reset=(reset & path.live).numpy(),
+    )
+
+
+def _radius(matrices: Tensor) -> Tensor:
+    """(N, 1) largest absolute eigenvalues."""
+    return torch.linalg.eigvals(matrices).abs().amax(-1, keepdim=True)
+
+
+def _where_finite(of: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
+    """Figures of each matrix (N, ...), NaN where it has a number that is none."""
+    finite = matrices.isfinite().flatten(1).all(1)
+    figures = of(matrices.where(finite[:, None, None], 0.0)).double()
+    figures[~finite] = torch.nan
+    return figures
+
+
+def matrices(path: Trajectory, wanted: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+    """J_t of the wanted rows (T, B), piece by piece: (N, H, H), [n, i, j] = ds_t[i]/ds_{t-1}[j].
+
+    Raises:
+        ArgumentError: the state has no floating numbers.
+    """
+    if not path.units:
+        raise ArgumentError(
+            "state: expected floating numbers to differentiate, got leaves of "
+            f"{', '.join(str(leaf.dtype).removeprefix('torch.') for leaf in path.before)} alone."
+        )
+    size = path.before[path.real[0]].element_size()
+    for piece in path.pieces(wanted, BYTES // (path.units**2 * size)):
+        yield piece, matrix(path, piece)
+
+
+def matrix(path: Trajectory, piece: Piece) -> Tensor:
+    """J_t of a piece's rows, (N, H, H): one way back through the step for each of H rows."""
+    with torch.enable_grad():
+        given = flat(path, piece.before).requires_grad_()
+        _, after = path.again(piece, unflat(path, given, piece.before))
+        result = flat(path, after)
+    found = result.new_zeros(len(result), path.units, path.units)
+    if not result.requires_grad:  # the state before is not looked at
+        return found
+    for unit in range(path.units):
+        adjoint = torch.zeros_like(result)
+        adjoint[:, unit] = 1
+        (row,) = torch.autograd.grad(result, given, adjoint, retain_graph=True, allow_unused=True)
+        if row is not None:
+            found[:, unit] = row
+    return found
+
+
+def flat(path: Trajectory, state: Leaves) -> Tensor:
+    """The floating leaves of a state side by side, (N, H)."""
+    return torch.cat([state[i].flatten(1) for i in path.real], 1)
+
+
+def unflat(path: Trajectory, vector: Tensor, state: Leaves) -> Leaves:
+    """A state with the numbers of a vector; integer leaves as they are in `state`."""
+    leaves, start = list(state), 0
+    for i in path.real:
+        size = state[i][0].numel()
+        leaves[i] = vector[:, start : start + size].view(state[i].shape).to(state[i].dtype)
+        start += size
+    return leaves

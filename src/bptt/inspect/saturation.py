@@ -1,0 +1,165 @@
+"""How much of each non-linearity works in its flat part, where no gradient gets through."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bptt.errors import ArgumentError
+from bptt.inspect.nonlinearity import Call, Calls, Site, sites
+from bptt.inspect.subject import subject
+from bptt.inspect.trajectory import Trajectory, follow
+
+# A slope below a tenth of the largest counts as flat: a tanh beyond 1.82, whose output is above
+# 0.949. Ten such steps leave less than 1e-10 of an error.
+THRESHOLD = 0.1
+NUMBERS = 8_000_000  # that all non-linearities together may hold at a time
+
+
+@dataclass(frozen=True)
+class Saturation:
+    """The share of units in the flat part of each non-linearity, over all steps that count.
+
+    Attributes:
+        names: of the non-linearities: the function, and what it is applied to where the code says.
+        where: for each the file and line that apply it; "" where only torch's own code does.
+        code: for each that line.
+        share: (n,) share of numbers whose |slope| is below the threshold.
+        units: by name (U,), the same for each unit; where gates are computed together, all of them.
+        steps: by name (T,), the same for each step; NaN where no sequence is as long.
+        dead: by name (U,), whether the slope was exactly 0 all the time: a unit that never learns.
+        threshold: flat is what has less than this share of the function's largest |slope|.
+    """
+
+    names: tuple[str, ...]
+    where: tuple[str, ...]
+    code: tuple[str, ...]
+    share: np.ndarray
+    units: dict[str, np.ndarray]
+    steps: dict[str, np.ndarray]
+    dead: dict[str, np.ndarray]
+    threshold: float
+
+
+def saturation(
+    model: Any,
+    inputs: Any,
+    *,
+    state: Any = None,
+    lengths: Any = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    reverse: bool = False,
+    backend: str = "auto",
+    threshold: float = THRESHOLD,
+) -> Saturation:
+    """Find a cell's non-linearities and say how often each is in its flat part.
+
+    The step is traced, so any cell's are found, whatever it is called: torch's pointwise functions
+    with a flat part (tanh, sigmoid, relu, hardtanh, clamp, softplus, silu, gelu, elu, ...) applied
+    to what depends on inputs or state. Their slopes are autograd's.
+
+    Args:
+        model, inputs, state, lengths, reset, reset_state, reverse, backend: as for
+            `bptt.inspect.credit`.
+        threshold: flat is a |slope| below this share of the function's largest.
+
+    Returns:
+        `Saturation`; with no names where the step has no such function.
+
+    Raises:
+        What `bptt.unroll` raises for the same arguments.
+        ArgumentError: a threshold that is no share.
+        CellError: a step that cannot be traced, because Python looks at its data, say.
+
+    Source: Glorot & Bengio 2010, "Understanding the difficulty of training deep feedforward neural
+    networks"; for gates Karpathy, Johnson & Fei-Fei 2015, "Visualizing and understanding recurrent
+    networks".
+
+    >>> import torch, bptt
+    >>> found = saturation(bptt.cells.LSTM(2, 3), torch.zeros(5, 1, 2))
+    >>> found.names
+    ('sigmoid f', 'sigmoid i', 'tanh g', 'sigmoid o', 'tanh')
+    >>> found.share
+    array([0., 0., 0., 0., 0.])
+    """
+    given = subject(
+        model,
+        inputs,
+        state=state,
+        lengths=lengths,
+        reset=reset,
+        reset_state=reset_state,
+        reverse=reverse,
+        backend=backend,
+    )
+    return saturated(follow(given), threshold)
+
+
+def saturated(path: Trajectory, threshold: float, wanted: Tensor | None = None) -> Saturation:
+    """The same along a trajectory, over some of its rows (T, B)."""
+    if not isinstance(threshold, float) or not 0 < threshold < 1:
+        raise ArgumentError(f"threshold: expected a share between 0 and 1, got {threshold!r}.")
+    tallies = [_Tally(path, site, threshold) for site in sites(path)]
+    wanted = path.live if wanted is None else wanted & path.live
+    numbers = frozenset(tally.site.number for tally in tallies)
+    most = NUMBERS // max(1, len(tallies) * max(1, path.units))
+    for piece in path.pieces(wanted, most):
+        calls = Calls(numbers)
+        with torch.no_grad():
+            path.run(piece, piece.before, calls)
+        for tally in tallies:
+            tally.add(calls.found[tally.site.number], piece.rows, wanted)
+    return _collected(tallies, threshold)
+
+
+class _Tally:
+    """Counts of one non-linearity.
+
+    Attributes:
+        flat: (U,) how often each unit was flat.
+        zero: (U,) whether its slope was 0 whenever it was looked at.
+        rows: (T, B) share of flat units; NaN where not looked at.
+    """
+
+    def __init__(self, path: Trajectory, site: Site, threshold: float) -> None:
+        self.path, self.site, self.least = path, site, threshold * site.steepest
+        self.flat = self.zero = torch.zeros(0)
+        self.rows = torch.full(path.live.shape, torch.nan, dtype=torch.float64)
+
+    def add(self, call: Call, rows: Tensor, wanted: Tensor) -> None:
+        """Count the wanted ones of a piece's rows."""
+        slope = by_row(call.slope(), self.site.axis, len(rows))
+        chosen = wanted.flatten()[rows]
+        slope, rows = slope[chosen], rows[chosen]
+        flat = slope < self.least
+        if not len(self.flat):
+            self.flat = torch.zeros(slope.shape[1], dtype=torch.int64)
+            self.zero = torch.ones(slope.shape[1], dtype=torch.bool)
+        self.flat += flat.sum(0)
+        self.zero &= (slope == 0).all(0)
+        self.rows.view(-1)[rows] = flat.double().mean(1)
+
+
+def by_row(slope: Tensor, axis: int, rows: int) -> Tensor:
+    """(N, U) of a tensor whose axis is N, or N merged with features behind it."""
+    return slope.unflatten(axis, (rows, -1)).movedim(axis, 0).flatten(1)
+
+
+def _collected(tallies: list[_Tally], threshold: float) -> Saturation:
+    names = tuple(tally.site.name for tally in tallies)
+    rows = [tally.rows for tally in tallies]
+    counts = [int((~part.isnan()).sum()) for part in rows]
+    pairs = list(zip(names, tallies, strict=True))
+    return Saturation(
+        names=names,
+        where=tuple(tally.site.where for tally in tallies),
+        code=tuple(tally.site.code for tally in tallies),
+        share=np.array([float(part.nanmean()) for part in rows]),
+        units={n: (t.flat / c).numpy() for (n, t), c in zip(pairs, counts, strict=True)},
+        steps={name: tally.path.in_time(tally.rows).nanmean(1).numpy() for name, tally in pairs},
+        dead={name: tally.zero.numpy() for name, tally in pairs},
+        threshold=threshold,
+    )

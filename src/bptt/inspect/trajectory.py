@@ -1,0 +1,231 @@
+"""The states that an unroll goes through, and its steps run again, many at once.
+
+Given the states, every step is independent of the others: x_t and s_{t-1} of all t are the rows of
+one batch. So what is asked of each step by itself, its Jacobian or how far its units are driven,
+takes one run of the cell on many rows instead of T runs on few.
+"""
+
+from collections.abc import Iterator
+from contextlib import AbstractContextManager, nullcontext
+from dataclasses import dataclass
+from typing import Any, NamedTuple
+
+import torch
+from torch import Tensor, nn
+
+from bptt import check
+from bptt.compiler.fingerprint import fingerprint
+from bptt.course import Course, Window
+from bptt.draws import Draws
+from bptt.engine import plain_numerics
+from bptt.errors import CellError
+from bptt.inspect.subject import Subject
+from bptt.methods import Full
+from bptt.step import Leaves, Step, read_protocol
+from bptt.structure import Structure, leaves_of, structure
+from bptt.unroll import initial_state, unroll_window
+
+NOBODY = nullcontext()
+
+
+class Piece(NamedTuple):
+    """Some rows of an unroll.
+
+    Attributes:
+        rows: (N,) their numbers, step * B + sequence, steps counted as processed.
+        inputs, before, after: x_t, s_{t-1} and s_t of each, (N, ...) per leaf.
+        step: the one step that they all belong to; None: of several.
+    """
+
+    rows: Tensor
+    inputs: Leaves
+    before: Leaves
+    after: Leaves
+    step: int | None
+
+
+@dataclass(frozen=True)
+class Trajectory:
+    """The states of one unroll, in the order of processing.
+
+    Attributes:
+        step: the cell as a step.
+        course: who steps when.
+        inputs: x_t, (T, B, ...) per leaf.
+        before, after: the state that each step took and gave, (T, B, ...) per leaf; after a reset
+            what it started afresh from.
+        reset: (T, B) bool.
+        live: (T, B) bool, whether a step counts.
+        seed: of the random numbers, None if none are drawn.
+        apart: whether only rows of one step may be run together.
+    """
+
+    step: Step
+    course: Course
+    inputs: Leaves
+    before: Leaves
+    after: Leaves
+    reset: Tensor
+    live: Tensor
+    seed: int | None
+    apart: bool
+
+    @property
+    def real(self) -> list[int]:
+        """The leaves of the state that have a gradient."""
+        return [i for i, leaf in enumerate(self.before) if leaf.is_floating_point()]
+
+    @property
+    def units(self) -> int:
+        """Numbers in one sequence's state, those of integer leaves left out."""
+        return sum(self.before[i][0, 0].numel() for i in self.real)
+
+    def pieces(self, wanted: Tensor, most: int) -> Iterator[Piece]:
+        """The wanted rows (T, B) in order of processing, about `most` at a time.
+
+        Where all are wanted, a piece is made of whole steps.
+        """
+        if self.apart:
+            for step in wanted.any(1).nonzero().flatten().tolist():
+                yield self._piece(torch.arange(self.course.batch) + step * self.course.batch, step)
+            return
+        size = max(1, most // self.course.batch) * self.course.batch
+        for rows in wanted.flatten().nonzero().flatten().split(size):
+            yield self._piece(rows, None)
+
+    def again(self, piece: Piece, before: Leaves) -> tuple[Leaves, Leaves]:
+        """A piece's outputs and states, from `before` in place of what it holds.
+
+        Raises:
+            CellError: the states are not what the unroll gave.
+        """
+        outputs, after = self.run(piece, before)
+        live = self.live.flatten()[piece.rows]
+        for new, old in zip(after, piece.after, strict=True):
+            check_same(new.detach()[live], old[live])
+        return outputs, after
+
+    def run(
+        self, piece: Piece, before: Leaves, watching: AbstractContextManager = NOBODY
+    ) -> tuple[Leaves, Leaves]:
+        """The same unchecked, inside of another context."""
+        draws = nullcontext() if self.seed is None else Draws(self.seed)
+        if isinstance(draws, Draws):
+            draws.begin(piece.step or 0)
+        with plain_numerics(before[0].device.type), watching, draws:
+            return self.step(piece.inputs, before)
+
+    def in_time(self, numbers: Tensor) -> Tensor:
+        """(T, B, ...) from the order of processing to the order of time."""
+        return self.course.to_time(numbers)
+
+    def _piece(self, rows: Tensor, step: int | None) -> Piece:
+        parts = (self.inputs, self.before, self.after)
+        taken = [[leaf.flatten(0, 1)[rows] for leaf in part] for part in parts]
+        return Piece(rows, taken[0], taken[1], taken[2], step)
+
+
+def follow(subject: Subject) -> Trajectory:
+    """Run an unroll and keep its states. Torch's generator stays where it is.
+
+    Random numbers are drawn from `torch.initial_seed()`, the same at each call.
+
+    Raises:
+        What `bptt.unroll` raises for the same arguments.
+    """
+    cell, batch = subject.cell, subject.batch
+    seed = torch.initial_seed() & (2**63 - 1)
+    given = (Witness(cell), *subject.arguments().values())
+    with torch.no_grad():
+        (before, after), _ = unroll_window((*given[:-1], Full(), given[-1]), Full(), seed, 0, None)
+    inputs = leaves_of(subject.inputs)
+    window = Window(_course(subject, inputs[0].device), 0, subject.steps)
+    x, before, after = ([window.take(leaf.detach()) for leaf in p] for p in (inputs, before, after))
+    start = initial_state(cell, batch) if subject.state is None else subject.state
+    step = Step(cell, structure(subject.inputs), structure(start))
+    drawn = _draws(step, [leaf[0] for leaf in inputs], leaves_of(start))
+    return Trajectory(
+        step=step,
+        course=window.whole,
+        inputs=x,
+        before=before,
+        after=after,
+        reset=_resets(window),
+        live=_live(window.whole),
+        seed=seed if drawn else None,
+        apart=drawn or _holds_rows(cell, batch),
+    )
+
+
+def _course(subject: Subject, device: torch.device) -> Course:
+    size = subject.steps, subject.batch
+    lengths = check.lengths(subject.lengths, *size, device)
+    return Course(*size, lengths, check.reset(subject.reset, *size, device), subject.reverse)
+
+
+class Witness(nn.Module):
+    """A cell whose outputs are the states before and after the step, leaf by leaf."""
+
+    def __init__(self, cell: Any) -> None:
+        super().__init__()
+        self.cell = cell
+        for name in ("input_size", "hidden_size"):  # which errors about shapes speak of
+            if isinstance(getattr(cell, name, None), int):
+                setattr(self, name, getattr(cell, name))
+
+    def initial_state(self, batch_size: int) -> Any:
+        return initial_state(self.cell, batch_size)
+
+    def begin(self, batch_size: int) -> None:
+        begin: Any = getattr(self.cell, "begin", None)
+        if begin is not None:
+            begin(batch_size)
+
+    def forward(self, x: Any, state: Any) -> Any:
+        result, known = self.cell(x, state), Structure(state)
+        after = result if read_protocol(result, known).bare else result[1]
+        return (leaves_of(state), known.flatten(after)), after
+
+
+def check_same(new: Tensor, old: Tensor) -> None:
+    """Rows that are run together give what they gave one step at a time.
+
+    Raises:
+        CellError: they do not.
+    """
+    if not torch.allclose(new, old, 1e-3, 1e-4, equal_nan=True):
+        raise CellError(
+            "The cell gives other numbers when steps of different times are run as the rows of one "
+            "batch. A row must depend on its own x_t and state alone: put a cell with batch "
+            "statistics into eval(), and carry what changes from step to step in the state."
+        )
+
+
+def _live(course: Course) -> Tensor:
+    """(T, B) which steps count, the same in the order of processing and of time."""
+    return torch.arange(course.steps)[:, None] < course.counts.cpu()
+
+
+def _resets(window: Window) -> Tensor:
+    """(T, B) which steps start afresh, in the order of processing."""
+    course = window.whole
+    if course.reset is None:
+        return torch.zeros(course.steps, course.batch, dtype=torch.bool)
+    return window.take(course.reset).cpu() & _live(course)
+
+
+def _draws(step: Step, inputs: Leaves, state: Leaves) -> bool:
+    """Whether a step draws random numbers."""
+    draws = Draws(seed=0)
+    draws.begin(0)
+    with torch.no_grad(), draws:
+        step(inputs, state)
+    return draws.used
+
+
+def _holds_rows(cell: Any, batch: int) -> bool:
+    """Whether the cell may hold something with a row for each sequence, such as a mask."""
+    return any(
+        not isinstance(tensor, nn.Parameter) and tensor.dim() > 1 and len(tensor) == batch
+        for tensor in fingerprint(cell).tensors
+    )

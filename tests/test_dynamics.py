@@ -1,0 +1,253 @@
+"""Jacobians, Lyapunov exponents, saturation, diagnosis and watching against what is known."""
+
+import math
+
+import numpy as np
+import pytest
+import torch
+from torch import nn
+
+import bptt
+from bptt.cells import GRU, LSTM, Elman
+from bptt.errors import ArgumentError, CellError
+from bptt.inspect.jacobian import jacobians
+from bptt.inspect.lyapunov import lyapunov
+from bptt.inspect.saturation import saturation
+from bptt.inspect.subject import as_cell
+
+T, B, INPUTS, H = 9, 3, 2, 4
+
+
+def _brute_force(cell, inputs, state, reset, fresh):
+    """ds_t/ds_{t-1} of one sequence, step by step, by torch's own jacobian: T matrices."""
+    leaves, structure = torch.utils._pytree.tree_flatten(state)
+    shapes = [leaf.shape for leaf in leaves]
+
+    def step(x, vector):
+        parts = vector.split([math.prod(shape) for shape in shapes])
+        before = [part.view(shape) for part, shape in zip(parts, shapes, strict=True)]
+        result = cell(x, torch.utils._pytree.tree_unflatten(before, structure))
+        _, after = result if isinstance(result, tuple) and len(result) == 2 else (None, result)
+        after = after if len(torch.utils._pytree.tree_leaves(after)) == len(shapes) else result
+        return torch.cat([leaf.flatten() for leaf in torch.utils._pytree.tree_leaves(after)])
+
+    vector = torch.cat([leaf.flatten() for leaf in leaves])
+    found = []
+    for x, again in zip(inputs, reset, strict=True):
+        vector = fresh.flatten() if again else vector
+        matrix = torch.autograd.functional.jacobian(lambda s, x=x: step(x[None], s), vector)
+        found.append(torch.zeros_like(matrix) if again else matrix)
+        vector = step(x[None], vector).detach()
+    return found
+
+
+CELLS = {
+    "elman": lambda: Elman(INPUTS, H),
+    "lstm": lambda: LSTM(INPUTS, H),
+    "torch GRU": lambda: nn.GRUCell(INPUTS, H),
+    "two layers": lambda: as_cell(bptt.nn.GRU(INPUTS, H, num_layers=2)),
+}
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("name", CELLS)
+def test_jacobians_are_those_of_each_step_by_itself(name, reverse):
+    cell, inputs, lengths = CELLS[name](), torch.randn(T, B, INPUTS), [T, 5, 0]
+    reset = torch.zeros(T, B, dtype=torch.bool)
+    reset[3, 0] = reset[7, 1] = True  # the second beyond the length
+    found = jacobians(cell, inputs, lengths=lengths, reset=reset, reverse=reverse)
+    start = bptt.unroll(cell, inputs[:0, :1])[1]
+    fresh = torch.cat([leaf.flatten() for leaf in torch.utils._pytree.tree_leaves(start)])
+    for b, length in enumerate(lengths):
+        order = range(length)[::-1] if reverse else range(length)
+        rows = inputs[list(order), b], [reset[t, b] for t in order]
+        expected = _brute_force(cell, rows[0], start, rows[1], fresh)
+        for t, matrix in zip(order, expected, strict=True):
+            values = torch.linalg.svdvals(matrix)
+            assert np.allclose(found.singular_values[t, b], values)
+            assert np.isclose(found.norm[t, b], values[0])
+            radius = torch.linalg.eigvals(matrix).abs().max()
+            assert np.isclose(found.spectral_radius[t, b], radius)
+        assert np.isnan(found.norm[length:, b]).all()
+
+
+def test_a_cell_that_draws_is_differentiated_with_the_numbers_it_drew():
+    cell = bptt.remedies.Zoneout(Elman(INPUTS, H), 0.5).train()
+    found = jacobians(cell, torch.zeros(200, 2, INPUTS))
+    ones = np.isclose(found.singular_values, 1).mean()  # units left as they were, more or less
+    assert 0.1 < ones < 0.9
+    assert np.array_equal(found.norm, jacobians(cell, torch.zeros(200, 2, INPUTS)).norm)
+
+
+def test_what_is_not_differentiable_is_said():
+    def lookup(x, s):
+        return s + 1
+
+    with pytest.raises(ArgumentError, match="floating numbers to differentiate"):
+        jacobians(lookup, torch.zeros(3, 1, 1), state=torch.zeros(1, 2, dtype=torch.int64))
+
+    def forgetting(x, s):
+        return x + 0 * s.detach()
+
+    assert (jacobians(forgetting, torch.zeros(3, 1, 2), state=torch.ones(1, 2)).norm == 0).all()
+
+    def root(x, s):
+        return s.sqrt()
+
+    found = jacobians(root, torch.zeros(3, 2, 1), state=torch.tensor([[0.0], [1.0]]))
+    assert found.broken == (0, 0)
+
+    def of_all_rows(x, s):
+        return s - s.mean(0)
+
+    with pytest.raises(CellError, match="rows of one batch"):
+        jacobians(of_all_rows, torch.randn(5, 2, 3), state=torch.randn(2, 3))
+
+
+# Lyapunov exponents
+
+
+def _henon(x, s):
+    """The Hénon map, a = 1.4, b = 0.3."""
+    return torch.stack([1 - 1.4 * s[:, 0] ** 2 + s[:, 1], 0.3 * s[:, 0]], 1)
+
+
+def _logistic(x, s):
+    return 4 * s * (1 - s)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize(
+    ("cell", "units", "known"),
+    # Sprott 2003, "Chaos and time-series analysis", appendix A: 0.41922, -1.62319; ln 2 exactly.
+    [(_henon, 2, [0.41922, -1.62319]), (_logistic, 1, [math.log(2)])],
+)
+def test_exponents_of_maps_are_the_published_ones(cell, units, known):
+    state = 0.1 + 0.1 * torch.rand(4, units)
+    found = lyapunov(cell, torch.zeros(3000, 4, 1), state=state)
+    assert (np.abs(found.exponents - known) < np.maximum(4 * found.error, 1e-6)).all()
+    assert (found.error < 0.01).all()
+    assert found.is_chaotic
+    assert np.array_equal(found.history[-1], found.exponents)
+
+
+@pytest.mark.usefixtures("double")
+def test_exponents_of_a_linear_cell_are_its_eigenvalues():
+    turn = torch.linalg.qr(torch.randn(6, 6)).Q
+    matrix = turn @ torch.diag(torch.tensor([1.1, -0.9, 0.5, 0.3, -0.1, 0.01])) @ turn.T
+    found = lyapunov(lambda x, s: s @ matrix, torch.zeros(400, 1, 1), state=torch.randn(1, 6))
+    assert np.allclose(found.exponents, np.log([1.1, 0.9, 0.5, 0.3, 0.1, 0.01]), atol=1e-9)
+    some = lyapunov(
+        lambda x, s: s @ matrix, torch.zeros(400, 1, 1), state=torch.randn(1, 6), exponents=2
+    )
+    assert np.allclose(some.exponents, found.exponents[:2], atol=1e-9)
+
+
+@pytest.mark.usefixtures("double")
+def test_exponents_sum_to_the_growth_of_volume():
+    cell, inputs = GRU(INPUTS, 5), torch.randn(60, 2, INPUTS)
+    found = lyapunov(cell, inputs, warmup=10)
+    volumes = np.log(jacobians(cell, inputs).singular_values).sum(-1)[10:].mean()
+    assert np.isclose(found.exponents.sum(), volumes)
+
+
+@pytest.mark.usefixtures("double")
+@pytest.mark.parametrize("g", [0.5, 3.0])
+def test_random_tanh_networks_are_as_chaotic_as_mean_field_theory_says(g):
+    # Molgedey, Schuchhardt & Schuster 1992: q = g^2 E tanh(sqrt(q) z)^2, z normal, and the largest
+    # exponent is log(g^2 E tanh'(sqrt(q) z)^2) / 2; for g < 1, q = 0 and it is log g.
+    z = torch.linspace(-8, 8, 4001)
+    normal = torch.exp(-z * z / 2) / math.sqrt(2 * math.pi) * (z[1] - z[0])
+    q = 1.0
+    for _ in range(200):
+        q = g**2 * float((torch.tanh(math.sqrt(q) * z) ** 2 * normal).sum())
+    slope = 1 - torch.tanh(math.sqrt(q) * z) ** 2
+    theory = math.log(g**2 * float((slope**2 * normal).sum())) / 2
+    weights = torch.randn(100, 100) * g / 10
+    found = lyapunov(
+        lambda x, s: torch.tanh(s @ weights), torch.zeros(300, 1, 1), state=torch.randn(1, 100),
+        exponents=1, warmup=100,
+    )  # fmt: skip
+    assert abs(found.exponents[0] - theory) < 0.1  # of 100 units
+    assert found.is_chaotic == (g > 1)
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        ({"exponents": 5}, "expected 1 to 4"),
+        ({"warmup": 45}, "leaves at least 20 of the 50 steps"),
+    ],
+)
+def test_wrong_arguments_of_lyapunov_are_named(given, message):
+    with pytest.raises(ArgumentError, match=message):
+        lyapunov(Elman(INPUTS, H), torch.zeros(50, 1, INPUTS), **given)
+
+
+def test_growth_that_overflows_has_no_rate():
+    with pytest.raises(ArgumentError, match=r"step \d+ of sequence 0 is not finite"):
+        lyapunov(lambda x, s: s * s, torch.zeros(50, 1, 1), state=torch.full((1, 2), 3.0))
+
+
+# Saturation
+
+
+class Gated(nn.Module):
+    """A cell of the user's own, with a gate cut out of one product."""
+
+    def __init__(self):
+        super().__init__()
+        self.W, self.U = nn.Linear(INPUTS, 2 * H), nn.Linear(H, 2 * H)
+
+    def initial_state(self, batch_size):
+        return torch.zeros(batch_size, H)
+
+    def forward(self, x, s):
+        gate, new = (self.W(x) + self.U(s)).chunk(2, -1)
+        return torch.relu(new) + torch.sigmoid(gate) * s
+
+
+def test_non_linearities_are_found_by_what_the_step_does():
+    cell, inputs = Gated(), 20 * torch.randn(T, B, INPUTS)
+    with torch.no_grad():
+        cell.W.bias[H] = -1e4  # the first unit that relu sees
+    found = saturation(cell, inputs, lengths=[T, 5, 0])
+    assert found.names == ("relu new", "sigmoid gate")
+    assert all(where.rpartition(":")[0] == __file__ for where in found.where)
+    assert found.code[0].startswith("return torch.relu(new)")
+    before = torch.cat([torch.zeros(1, B, H), bptt.unroll(cell, inputs)[0][:-1]]).detach()
+    gate, new = (cell.W(inputs) + cell.U(before)).chunk(2, -1)
+    live = torch.arange(T)[:, None] < torch.tensor([T, 5, 0])
+    gate = torch.sigmoid(gate)
+    for name, flat in (("relu new", new <= 0), ("sigmoid gate", gate * (1 - gate) < 0.025)):
+        index = found.names.index(name)
+        assert np.isclose(found.share[index], flat[live].double().mean())
+        assert np.allclose(found.units[name], flat[live].double().mean(0))
+        assert np.isclose(found.steps[name][2], flat[2, :2].double().mean())
+    assert found.dead["relu new"][0]
+    assert not found.dead["sigmoid gate"].any()
+
+
+def test_in_place_functions_and_layers_are_told_apart():
+    assert saturation(nn.LSTMCell(INPUTS, H), torch.zeros(T, B, INPUTS)).names == (
+        "sigmoid part 1 of 4", "sigmoid part 2 of 4", "tanh part 3 of 4", "sigmoid part 4 of 4",
+        "tanh",
+    )  # fmt: skip
+    layers = saturation(bptt.nn.RNN(INPUTS, H, num_layers=2), torch.randn(T, B, INPUTS) * 100)
+    assert layers.names == ("tanh (1)", "tanh (2)")
+    assert layers.share[0] > 0.9 > layers.share[1]
+
+
+def test_a_step_that_looks_at_its_data_cannot_be_traced():
+    def choosing(x, s):
+        return torch.tanh(s) if s.sum() > 0 else s
+
+    state = torch.ones(1, 2)
+    with (
+        pytest.warns(bptt.errors.BackendWarning),
+        pytest.raises(CellError, match=r"cannot be traced.*test_dynamics.py:\d+"),
+    ):
+        saturation(choosing, torch.zeros(4, 1, 1), state=state)
+    with pytest.raises(ArgumentError, match="share between 0 and 1"):
+        saturation(Elman(1, 2), torch.zeros(4, 1, 1), threshold=2.0)
