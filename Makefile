@@ -6,7 +6,7 @@ BIN := .venv/bin
 PYTEST := $(BIN)/python -m pytest -q -n $(WORKERS) --dist worksteal
 READY := .venv/ready
 
-.PHONY: demo test test-long test-browser lint types check benchmark clean
+.PHONY: demo test test-long test-browser lint types check benchmark docs clean
 
 demo: $(READY)  ## train on data that come with bptt, and write a report
 	$(BIN)/bptt train
@@ -38,6 +38,14 @@ benchmark: $(READY) .venv/peers  ## speed beside others, ways back, the referenc
 	$(BIN)/python benchmarks/learning.py
 
 .venv/peers: benchmarks/requirements.txt $(READY)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
+	@touch $@
+
+docs: $(READY) .venv/docs  ## the site, in build/docs
+	$(BIN)/python -m sphinx -W --keep-going -q -b html docs build/docs
+	@echo "Open build/docs/index.html"
+
+.venv/docs: docs/requirements.txt $(READY)
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r $<
 	@touch $@
 

@@ -1,0 +1,82 @@
+"""How pictures look, and where they come from."""
+
+from functools import cache
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import altair as alt
+import torch
+import vl_convert
+
+FOLDER = Path(__file__).parent
+WIDTH, HEIGHT = 480, 220
+INK, FAINT = "var(--ink)", "var(--faint)"
+LINES = ["var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)"]
+
+# Of a picture by itself; inside a page the page's own style says them (static/site.css).
+COLOURS = (
+    "<style>:root{--ink:#1f2328;--faint:#d8dee4;--one:#0969da;--two:#bc4c00;--three:#1a7f37;"
+    "--four:#8250df;--five:#6e7781}@media(prefers-color-scheme:dark){:root{--ink:#e6edf3;"
+    "--faint:#30363d;--one:#58a6ff;--two:#f0883e;--three:#3fb950;--four:#bc8cff;--five:#8b949e}}"
+    "</style>"
+)
+FONT = "system-ui, sans-serif"
+LOOK: dict[str, Any] = {
+    "font": FONT,
+    "background": "transparent",
+    "view": {"stroke": None},
+    "axis": {
+        "domainColor": FAINT,
+        "tickColor": FAINT,
+        "gridColor": FAINT,
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "titleFontSize": 12,
+        "titleFontWeight": "normal",
+    },
+    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "title": None},
+    "text": {"fill": INK, "fontSize": 12},
+    "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12},
+}
+
+
+def names() -> list[str]:
+    """All pictures there are."""
+    own = {"__init__", "__main__", "drawing"}
+    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in own)
+
+
+@cache
+def drawn(name: str) -> str:
+    """A picture as SVG, with the colours of a light and of a dark page."""
+    torch.manual_seed(0)
+    picture = import_module(f"figures.{name}").draw()
+    svg = picture if isinstance(picture, str) else _svg(picture)
+    return svg.replace(">", f">{COLOURS}", 1)
+
+
+def _svg(chart: alt.TopLevelMixin) -> str:
+    return vl_convert.vegalite_to_svg(chart.configure(**LOOK).to_dict())
+
+
+def curves(
+    rows: list[dict[str, Any]],
+    x: str,
+    y: str,
+    *,
+    log: bool = True,
+    order: list[str],
+    labels: dict[str, float] | None = None,
+) -> alt.Chart:
+    """Lines of `y` over `x`, one for each `line`, in the order given."""
+    scale = alt.Scale(type="log") if log else alt.Scale(zero=True)
+    axis = alt.Axis(format="~g", tickCount=6)
+    colour = alt.Color("line:N", sort=order, scale=alt.Scale(domain=order, range=LINES))
+    chart = alt.Chart(alt.Data(values=rows), width=WIDTH, height=HEIGHT)
+    return chart.mark_line(strokeWidth=2).encode(
+        x=alt.X("x:Q", title=x, axis=alt.Axis(grid=False)),
+        y=alt.Y("y:Q", title=y, scale=scale, axis=axis),
+        color=colour,
+    )
