@@ -12,6 +12,7 @@ from bptt.compiler.fingerprint import Fingerprint
 from bptt.course import Course
 from bptt.draws import Draws
 from bptt.errors import BackendError, CellError
+from bptt.listeners import LISTENERS
 from bptt.methods import Full, Method
 from bptt.methods.spans import Way
 from bptt.plans import Entry
@@ -90,6 +91,8 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
 
 
 def _unroll(*given: Any) -> tuple[Any, Any]:
+    for tell in LISTENERS:
+        tell(*given)
     return _finish(_ready(*given), *given[:2])
 
 
