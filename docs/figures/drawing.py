@@ -10,7 +10,7 @@ import torch
 import vl_convert
 
 FOLDER = Path(__file__).parent
-WIDTH, HEIGHT = 480, 220
+WIDTH, HEIGHT = 440, 220
 INK, FAINT = "var(--ink)", "var(--faint)"
 LINES = ["var(--one)", "var(--two)", "var(--three)", "var(--four)", "var(--five)"]
 
@@ -25,6 +25,7 @@ FONT = "system-ui, sans-serif"
 LOOK: dict[str, Any] = {
     "font": FONT,
     "background": "transparent",
+    "aria": False,
     "view": {"stroke": None},
     "axis": {
         "domainColor": FAINT,
@@ -36,16 +37,24 @@ LOOK: dict[str, Any] = {
         "titleFontSize": 12,
         "titleFontWeight": "normal",
     },
-    "legend": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12, "title": None},
+    "legend": {
+        "labelColor": INK,
+        "titleColor": INK,
+        "labelFontSize": 12,
+        "title": None,
+        "orient": "top",
+        "columns": 2,
+        "columnPadding": 24,
+    },
     "text": {"fill": INK, "fontSize": 12},
+    "title": {"color": INK, "fontSize": 12, "fontWeight": "normal"},
     "header": {"labelColor": INK, "titleColor": INK, "labelFontSize": 12},
 }
 
 
 def names() -> list[str]:
     """All pictures there are."""
-    own = {"__init__", "__main__", "drawing"}
-    return sorted(path.stem for path in FOLDER.glob("*.py") if path.stem not in own)
+    return sorted(p.stem for p in FOLDER.glob("*.py") if "\ndef draw()" in p.read_text())
 
 
 @cache
@@ -79,4 +88,25 @@ def curves(
         x=alt.X("x:Q", title=x, axis=alt.Axis(grid=False)),
         y=alt.Y("y:Q", title=y, scale=scale, axis=axis),
         color=colour,
+    )
+
+
+def heat(sizes: Any, title: str) -> alt.Chart:
+    """Sizes (n, T) of what loss time t gets from step k, on a log scale of four decades."""
+    largest = float(sizes.max())
+    rows = [
+        {"t": t, "k": k, "size": float(size)}
+        for t, row in enumerate(sizes)
+        for k, size in enumerate(row)
+        if size > 1e-3 * largest
+    ]
+    chart = alt.Chart(alt.Data(values=rows), width=220, height=220, title=title)
+    shade = alt.Scale(type="log", domain=[1e-3 * largest, largest], range=[0.0, 1.0])
+    axis = alt.Axis(values=list(range(0, len(sizes), 5)), grid=False, labelAngle=0)
+    return chart.mark_rect(color=LINES[0]).encode(
+        x=alt.X("k:O", title="step k", axis=axis, scale=alt.Scale(domain=list(range(len(sizes))))),
+        y=alt.Y(
+            "t:O", title="loss time t", axis=axis, scale=alt.Scale(domain=list(range(len(sizes))))
+        ),
+        opacity=alt.Opacity("size:Q", scale=shade, legend=None),
     )
