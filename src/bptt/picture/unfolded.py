@@ -1,0 +1,202 @@
+"""The unfolded network with the gradient on its lines: `bptt.picture.draw`."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from torch import Tensor
+
+from bptt.errors import ArgumentError
+from bptt.inspect.credit import Credit, credit
+from bptt.inspect.subject import Lengths
+from bptt.picture.flow import Flow, measure
+from bptt.picture.grid import Grid
+from bptt.picture.place import Layout, arrange
+from bptt.picture.sketch import Sketch, sketch
+
+ROOM = 1010  # pixels for the steps of a drawing, if not told otherwise
+MOST_TIMES = 64  # loss times that a slider leads through
+FEWEST, MOST = 2, 8  # steps drawn
+
+
+@dataclass(frozen=True, eq=False)
+class Unfolded:
+    """A network unfolded in time, with what an error's gradient sends along each line.
+
+    Steps have the numbers of `bptt.inspect.credit`, from 0; drawings count from `first`.
+
+    Attributes:
+        sketch, layout: what is drawn of a step, and where.
+        credit: of the loss times (n,).
+        flow: what travels on the lines drawn.
+        chosen: which of the loss times is shown.
+        window: w, the steps drawn.
+        names: what each step is called.
+        first: the number that the first step has in the drawing.
+    """
+
+    sketch: Sketch
+    layout: Layout
+    credit: Credit
+    flow: Flow
+    chosen: int
+    window: int
+    names: tuple[str, ...]
+    first: int
+
+    @property
+    def at(self) -> int:
+        """The loss time that is shown."""
+        return int(self.credit.times[self.chosen])
+
+    def start(self, row: int) -> int:
+        """The first step that is drawn for a loss time, by its row."""
+        t, steps = int(self.credit.times[row]), len(self.credit.steps)
+        return max(0, min(t - self.window + 1, steps - self.window))
+
+    def size(self) -> tuple[float, float]:
+        """Width and height of the drawing in pixels."""
+        return Grid(self.sketch, self.layout).size(self.window)
+
+    def svg(self) -> str:
+        """The drawing as an SVG file."""
+        from bptt.picture.svg import drawing
+
+        return drawing(self)
+
+    def folded(self) -> str:
+        """One step of the network, its state led back to it, as an SVG file."""
+        from bptt.picture.svg import folded
+
+        return folded(self)
+
+    def text(self, width: int = 80) -> str:
+        """The drawing as lines of text."""
+        from bptt.picture.text import lines
+
+        return "\n".join(lines(self, width))
+
+    def html(self) -> str:
+        """A page with the drawing and a slider for the loss time; it needs nothing else."""
+        from bptt.picture.page import page
+
+        return page(self)
+
+    def fragment(self) -> str:
+        """What `html` has in its body, with its style and script, for another page."""
+        from bptt.picture.page import fragment
+
+        return fragment(self)
+
+    def _repr_html_(self) -> str:
+        from bptt.picture.page import framed
+
+        return framed(self)
+
+    def __repr__(self) -> str:
+        return self.text()
+
+
+def draw(
+    model: Any,
+    inputs: Any,
+    loss: Callable[..., Tensor] | None = None,
+    *,
+    targets: Any = None,
+    at: int = -1,
+    times: Sequence[int] | None = None,
+    state: Any = None,
+    lengths: Lengths = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    names: Sequence[str] | None = None,
+    window: int | None = None,
+    first: int = 1,
+) -> Unfolded:
+    """Draw a network unfolded in time, the gradient of one error on its lines.
+
+    Args:
+        model: a cell, as `bptt.unroll` takes it, or a module of `bptt.nn` of one direction.
+        inputs: (T, B, ...), laid out as the model's forward takes it.
+        loss, targets: as for `bptt.inspect.credit`.
+        at: the loss time shown at first, from 0; negative ones count from the end.
+        times: the loss times that the slider leads through; None: all, or, of more than 64, as many
+            evenly spread, `at` among them.
+        state, lengths, reset, reset_state: as for `bptt.unroll`.
+        names: what each of the T steps is called; None: nothing beyond its number.
+        window: steps drawn side by side; what lies before them is told as a sum. None: as many as
+            have room.
+        first: the number of the first step in the drawing; the lecture has 1, with s_0 before it.
+
+    Raises:
+        ArgumentError: a time beyond the sequence, or what `credit` refuses.
+
+    >>> import torch, bptt
+    >>> cell = bptt.cells.Elman(2, 3)
+    >>> picture = draw(cell, torch.randn(5, 1, 2), lambda s: s.square())
+    >>> picture.at, picture.window, picture.svg().startswith("<svg")
+    (4, 5, True)
+    """
+    steps = _steps(model, inputs)
+    at = _within(at, steps)
+    if names is not None and len(names) != steps:
+        raise ArgumentError(f"names: expected one for each of {steps} steps, got {len(names)}")
+    found = credit(
+        model, inputs, loss, targets=targets, times=_times(times, at, steps), state=state,
+        lengths=lengths, reset=reset, reset_state=reset_state,
+    )  # fmt: skip
+    ran = found._run.subject
+    given = (ran.inputs, ran.state, ran.lengths, ran.reset, ran.reset_state, False)
+    drawn = sketch(ran.cell, given, _has_output(found), ran.names() or None)
+    layout = arrange(drawn)
+    window = _window(window, Grid(drawn, layout).step, steps)
+    return Unfolded(
+        sketch=drawn,
+        layout=layout,
+        credit=found,
+        flow=measure(found._run, drawn, found.times.tolist(), window),
+        chosen=int(np.searchsorted(found.times, at)),
+        window=window,
+        names=tuple(names or [""] * steps),
+        first=first,
+    )
+
+
+def _steps(model: Any, inputs: Any) -> int:
+    """T, if the inputs tell it; what is wrong with them `credit` says better."""
+    from torch.utils import _pytree as pytree
+
+    leaf = pytree.tree_leaves(inputs)[0]
+    axis = 1 if getattr(model, "batch_first", False) else 0
+    return leaf.shape[axis] if isinstance(leaf, Tensor) and leaf.dim() > axis else 1
+
+
+def _within(at: int, steps: int) -> int:
+    if isinstance(at, bool) or not isinstance(at, int) or not -steps <= at < steps:
+        raise ArgumentError(
+            f"at: expected a step of the sequence, a whole number from {-steps} to {steps - 1}, "
+            f"got {at!r}"
+        )
+    return at % steps
+
+
+def _times(times: Sequence[int] | None, at: int, steps: int) -> list[int]:
+    if times is not None:
+        return sorted({at, *(_within(t, steps) for t in times)})
+    spread = np.linspace(0, steps - 1, min(steps, MOST_TIMES)).round().astype(int).tolist()
+    return sorted({at, *spread})
+
+
+def _has_output(found: Credit) -> bool:
+    """Whether the cell returns an output besides its state."""
+    protocol = found._run.passage.step.protocol
+    return protocol is not None and not protocol.bare
+
+
+def _window(window: int | None, pitch: float, steps: int) -> int:
+    if window is None:
+        window = max(FEWEST, min(MOST, int(ROOM / pitch)))
+    elif window < 1:
+        raise ArgumentError(f"window: expected 1 step or more, got {window}")
+    return min(window, steps)
