@@ -11,6 +11,7 @@ from bptt.backends import reference
 from bptt.backends.reference import Problem, Trajectory
 from bptt.backends.sweeps import Sweep, add, keep, sweeps
 from bptt.compiler.fingerprint import fingerprint
+from bptt.course import Course
 from bptt.draws import Draws
 from bptt.errors import CellError
 from bptt.methods.spans import Spans
@@ -27,13 +28,13 @@ class Again(NamedTuple):
     Attributes:
         step: the cell as it is, with the structure of its arguments.
         key: the cell's fingerprint when it was unrolled.
-        schedule: the arguments of the `Schedule`.
+        course: who steps when.
         first: the number of its first step.
     """
 
     step: Step
     key: tuple
-    schedule: tuple
+    course: Course
     first: int = 0
 
     def differentiate(
@@ -57,7 +58,7 @@ class Again(NamedTuple):
             CellError: the cell is not what it was.
         """
         ends = list(itertools.accumulate(len(part) for part in parts))
-        schedule = Schedule(*self.schedule)
+        schedule = Schedule.of(self.course)
 
         def views() -> Leaves:
             return [leaf.view_as(leaf) for part in parts for leaf in part]

@@ -1,12 +1,14 @@
 """Who steps when in an unroll, and in some of its steps."""
 
-from typing import NamedTuple
+import functools
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
 
-class Course(NamedTuple):
+@dataclass(frozen=True, eq=False)
+class Course:
     """Who steps when.
 
     Attributes:
@@ -27,6 +29,7 @@ class Course(NamedTuple):
         """(B,) steps of each sequence."""
         return torch.full((self.batch,), self.steps) if self.lengths is None else self.lengths
 
+    @functools.cached_property
     def live(self) -> Tensor | None:
         """(T * B,) which rows count; None if all do."""
         if self.lengths is None:
@@ -35,8 +38,7 @@ class Course(NamedTuple):
 
     def dead(self) -> Tensor | None:
         """Which of (T * B) rows do not count; None if all do."""
-        live = self.live()
-        return None if live is None else (~live).nonzero().flatten()
+        return None if self.live is None else (~self.live).nonzero().flatten()
 
     def to_time(self, numbers: Tensor) -> Tensor:
         """(T, B, ...) in the order of processing, in the order of time."""
@@ -83,7 +85,7 @@ class Window:
         if self._rows is None:
             leaf[self._span] = steps
             return
-        live = self.course.live()
+        live = self.course.live
         assert live is not None
         mask = live.view(steps.shape[:2])
         time, rows = self._rows

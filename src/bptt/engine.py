@@ -58,7 +58,7 @@ def run(
         offset: the number of the first step, where the unroll is a part of a longer one.
         stored: (n, B, ...) per leaf of the state: what the first n steps start from.
     """
-    schedule = Schedule(*course)
+    schedule = Schedule.of(course)
     with plain_numerics(arguments.initial[0].device.type):
         if not torch.is_grad_enabled():
             problem = Problem(step, schedule, Draws(seed), offset=offset)
@@ -362,7 +362,7 @@ def _layout(job: _Job, tensors: Leaves) -> Layout:
 
 
 def _windowed(problem: Problem, window: Window) -> Problem:
-    return problem._replace(schedule=Schedule(*window.course), offset=window.first)
+    return problem._replace(schedule=Schedule.of(window.course), offset=window.first)
 
 
 def _run_segment(

@@ -43,14 +43,14 @@ def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
     made = fingerprint(step.cell)
     inputs, initial, _ = arguments
     grad = torch.is_grad_enabled() and any(
-        tensor.requires_grad for part in (*arguments, made.tensors) for tensor in part
+        [tensor.requires_grad for part in (*arguments, made.tensors) for tensor in part]
     )
     key = (
         made.key,
         step.inputs.layout,
         step.state.layout,
-        tuple((leaf.shape[1:], leaf.dtype, grad and leaf.requires_grad) for leaf in inputs),
-        tuple((leaf.shape, leaf.dtype) for leaf in initial),
+        tuple([(leaf.shape[1:], leaf.dtype, grad and leaf.requires_grad) for leaf in inputs]),
+        tuple([(leaf.shape, leaf.dtype) for leaf in initial]),
         grad,
         torch.get_default_dtype(),  # of what the step makes without naming a dtype
     )
@@ -65,11 +65,13 @@ def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
 
 
 def _held(key: tuple) -> Entry | None:
-    """A plan that was used before; it is now the last to be let go."""
-    with _LOCK:
-        if key in _ENTRIES:
-            _ENTRIES.move_to_end(key)
-        return _ENTRIES.get(key)
+    """A plan that was used before; where there are many, it is now the last to be let go."""
+    entry = _ENTRIES.get(key)
+    if entry is not None and len(_ENTRIES) > MOST // 2:
+        with _LOCK:
+            if key in _ENTRIES:
+                _ENTRIES.move_to_end(key)
+    return entry
 
 
 def warn(entry: Entry) -> None:

@@ -12,6 +12,8 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptt.course import Course
+
 
 class Schedule:
     """Lengths, resets and direction of one unroll.
@@ -39,6 +41,10 @@ class Schedule:
         if lengths is not None and self.steps:
             self._set_lengths(lengths)
         self._reset = self._reset_masks(reset)
+
+    @classmethod
+    def of(cls, course: Course) -> "Schedule":
+        return cls(course.steps, course.batch, course.lengths, course.reset, course.reverse)
 
     def _set_lengths(self, lengths: Tensor) -> None:
         shortest = int(lengths.min())

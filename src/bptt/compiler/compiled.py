@@ -27,6 +27,21 @@ class Slot(NamedTuple):
     shape: tuple[int, ...]
 
 
+class Kept(NamedTuple):
+    """What a loop stores at each step: its memory, which node that is, and the shape of a row.
+
+    Attributes:
+        leaf: of the state that it is, None if of none.
+        mask: whether it is true or false.
+    """
+
+    name: str
+    node: int
+    shape: tuple[int, ...]
+    leaf: int | None
+    mask: bool
+
+
 @dataclass(frozen=True)
 class Direction:
     """Forward or backward, ready to run.
@@ -35,6 +50,7 @@ class Direction:
         columns: which node is computed when.
         loop: the loop column as stages.
         names: what the loop's memories stand for.
+        kept: those of them that it fills.
         before, after: what is computed for all steps at once.
         once: what is made of fixed tensors alone.
         taken: the values that it reads, by node.
@@ -46,6 +62,7 @@ class Direction:
     columns: Columns
     loop: Loop
     names: Names
+    kept: tuple[Kept, ...]
     before: Parallel
     after: Parallel
     once: Once
@@ -164,9 +181,17 @@ class Compiled:
         taken = (*before.given, *names.step.values(), *after.given)
         states = {slot.node for slot in self.states}
         return Direction(
-            columns, loop, names, before, after, kept, tuple(dict.fromkeys(taken)),
+            columns, loop, names, self._keeps(graph, names), before, after, kept,
+            tuple(dict.fromkeys(taken)),
             bool(states & {*taken, *self.backward_takes(carried)}), _linear(graph),
         )  # fmt: skip
+
+    def _keeps(self, graph: Graph, names: Names) -> tuple[Kept, ...]:
+        leaves = {node: leaf for leaf, node in reversed(list(enumerate(self.step.state)))}
+        return tuple(
+            Kept(name, node, graph[node].shape, leaves.get(node), graph[node].mask)
+            for name, node in names.kept.items()
+        )
 
     def backward_takes(self, carried: str) -> tuple[int, ...]:
         """What the way back reads of what the way forward has kept."""

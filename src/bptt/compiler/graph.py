@@ -13,6 +13,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from bptt.compiler.record import Ref
 from bptt.compiler.stages import MASKS
 
 # Nodes that stand for numbers from outside; `attributes` is (index,).
@@ -83,6 +84,15 @@ class Graph:
             if op in ("state", "d_state") or self._waiting.intersection(operands):
                 self._waiting.add(number)
         return self._numbers[node]
+
+    def view(self, number: int, shape: Sequence[int]) -> int:
+        """A sum over rows in another shape; none of a shape that it has had on the way."""
+        view = torch.ops.aten.view.default
+        while self.nodes[number].op == "linear" and self.nodes[number].attributes[0] is view:
+            (number,) = self.nodes[number].operands
+        if self.nodes[number].shape == tuple(shape):
+            return number
+        return self.add("linear", (number,), shape, view, (Ref("#0"), tuple(shape)), ())
 
     def waits(self, number: int) -> bool:
         """Whether a node depends on the step before."""

@@ -171,6 +171,8 @@ class _Dispatch(Lowering):
             raise self._refusal(operation, "on a gradient that is summed over rows")
         operands = [self._fixed_or_sum(ref) for ref in names]
         shape = self.tensors[next(ref for ref in operation.results if ref)].shape
+        if name in _VIEWS:
+            return Sum(self.graph.view(operands[0], shape))
         slots = {ref: Ref(f"#{index}") for index, ref in enumerate(names)}
         given = _mapped(operation.args, slots), _mapped(operation.kwargs, slots)
         return Sum(self.graph.add("linear", operands, shape, operation.func, *given))
@@ -243,6 +245,7 @@ _LINEAR_IN_FIRST = (
     "tanh_backward", "sigmoid_backward", "threshold_backward", "elu_backward", "softplus_backward",
     "silu_backward", "gelu_backward", "hardtanh_backward", "leaky_relu_backward", "unbind",
 )  # fmt: skip
+_VIEWS = ("view", "_unsafe_view", "reshape")
 _ADDING = ("add", "sub", "cat", "stack", "where", "masked_fill")
 # Arguments that say where and how a result is stored, not what it is.
 _IGNORED = ("memory_format", "dtype", "layout", "device", "pin_memory", "non_blocking", "out")

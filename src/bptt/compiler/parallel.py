@@ -114,6 +114,7 @@ class _Writer:
             "product": _product,
             "heads": _heads,
             "outer": _outer,
+            "by_blocks": _by_blocks,
             "total": _total,
             "outer_heads": _outer_heads,
         }
@@ -166,7 +167,12 @@ class _Writer:
         bias = _bias(self.graph, number)
         if bias is not None and bias[0] in self.fused:
             a, weight = (self.name(o) for o in self.graph[bias[0]].operands)
-            return f"product({a}, {weight}, {self.name(bias[1])})"
+            flat, added = len(node.shape) == 1, self.name(bias[1])
+            return (
+                f"torch.addmm({added}, {a}, {weight})"
+                if flat
+                else f"product({a}, {weight}, {added})"
+            )
         names = [self._aligned(o, len(node.shape)) for o in node.operands]
         if node.op in _AS_SIGN:
             return f" {_AS_SIGN[node.op]} ".join(names)
@@ -187,7 +193,8 @@ class _Writer:
         if node.op == "outer":
             if node.attributes:
                 return f"outer_heads({names[0]}, {names[1]})"
-            return f"outer({names[0]}, {names[1]}, steps)"
+            flat = all(len(self.graph[o].shape) == 1 for o in node.operands)
+            return f"{'by_blocks' if flat else 'outer'}({names[0]}, {names[1]}, steps)"
         if node.op == "total":
             return f"total({names[0]}, steps)"
         if node.op == "steps":
@@ -221,7 +228,7 @@ class _Writer:
         return f"{own}.expand({', '.join(str(size) for size in (-1, *node.shape))})"
 
     def _matmul(self, node: Node, a: str, weight: str) -> str:
-        return f"product({a}, {weight})"
+        return f"torch.mm({a}, {weight})" if len(node.shape) == 1 else f"product({a}, {weight})"
 
     def _heads(self, node: Node, a: str, weight: str) -> str:
         return f"heads({a}, {weight})"
@@ -272,11 +279,15 @@ def _outer(a: Tensor, b: Tensor, steps: int) -> Tensor:
 
 
 def _total(a: Tensor, steps: int) -> Tensor:
-    """The sum over rows; as a product it takes a third of `a.sum(0)`'s time."""
+    """The sum over rows; of many, as a product, it takes a third of `a.sum(0)`'s time."""
+    if a.numel() <= _FEW:
+        return a.sum(0)
     flat = a.reshape(len(a), -1)
     return _by_blocks(flat.new_ones(1, 1).expand(len(a), 1), flat, steps).reshape(a.shape[1:])
 
 
+# Numbers that are summed sooner than a product of them is set up.
+_FEW = 1 << 13
 # Numbers that partial sums may take: beyond, they cost more time than they are worth.
 _MOST = 1 << 20
 
@@ -288,10 +299,10 @@ def _by_blocks(a: Tensor, b: Tensor, steps: int) -> Tensor:
     after another grows with the root of n, and a loop adds B terms in each step and then T of those
     sums: T + B in all, which blocks of T + B rows come near to.
     """
-    rows = len(a)
+    rows = a.shape[0]
     size = (steps + rows // max(steps, 1) + 15) // 16 * 16
     count = rows // size
-    if a.dtype != torch.float32 or count < 2:
+    if count < 2 or a.dtype is not torch.float32:
         return torch.mm(a.t(), b)
     whole = count * size
     if count * a.shape[1] * b.shape[1] <= _MOST:

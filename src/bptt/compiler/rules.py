@@ -125,9 +125,7 @@ def _mv(low: Lowering, operation: Operation, given: Given) -> Lowered:
     if isinstance(other, Row):  # t(a) b with one column
         one = Row(low.graph.reshape(other.node, (*low.graph[other.node].shape, 1)), 0, other.inner)
         summed = _of_rows(low, row, one)
-        shape = _result(low, operation)
-        view = aten.view.default, (Ref("#0"), shape), ()
-        return Sum(low.graph.add("linear", (summed.node,), shape, *view))
+        return Sum(low.graph.view(summed.node, _result(low, operation)))
     column = low.once(aten.unsqueeze.default, _fixed(low, given["vec"]), 1)
     node = low.graph.matmul(row.node, low.fixed(column))
     return Row(low.graph.reshape(node, low.graph[node].shape[:-1]), row.axis, row.inner)
@@ -442,11 +440,7 @@ def _over_rows(
     nodes += [row.axis] if row.inner > 1 else []
     node = low.graph.reduce("sum", row.node, nodes, keep=False) if nodes else row.node
     summed = low.graph.add("total", (node,), low.graph[node].shape)
-    shape = _result(low, operation)
-    if low.graph[summed].shape != shape:
-        view = (aten.view.default, (Ref("#0"), shape), ())
-        summed = low.graph.add("linear", (summed,), shape, *view)
-    return Sum(summed)
+    return Sum(low.graph.view(summed, _result(low, operation)))
 
 
 @_rule("var")

@@ -1,6 +1,5 @@
 """Backward: the same columns with adjoints, and what is summed over all steps behind them."""
 
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -9,8 +8,19 @@ from torch import Tensor
 
 from bptt.compiler.compiled import Direction
 from bptt.fused import runs
-from bptt.fused.forward import Fixed, as_value, flat_leaf, loop, memories, room, rows_of
+from bptt.fused.forward import add_kept, computed
 from bptt.fused.job import Given, Job, Values
+from bptt.fused.loop import (
+    Fixed,
+    Room,
+    Rooms,
+    Rows,
+    flat_leaf,
+    loop,
+    memories,
+    room_of,
+    rows_of,
+)
 from bptt.step import Leaves
 
 Found = list[Tensor | None]
@@ -45,6 +55,7 @@ def run(
     direction: Direction,
     values: Values,
     adjoints: Sequence[Tensor | None],
+    rooms: Rooms | None = None,
 ) -> Adjoints:
     """Take dE/d(outputs) and dE/d(final state) back.
 
@@ -55,38 +66,39 @@ def run(
         direction: the way back.
         values: what was kept on the way forward.
         adjoints: of outputs and final state; None where nothing was used.
+        rooms: used by one segment after another: what it returns holds until the next one runs.
     """
     course = job.course
     count = len(adjoints) - len(given.initial)
     spans = job.method.spans(course.counts)
     losses = runs.entering(course, spans, adjoints[:count])
     values = {**values, **_losses(job, losses)}
-    before = direction.before
-    rows = course.steps * course.batch
-    found = before.run([values[n] for n in before.given], fixed, course.steps, rows)
-    values.update(zip(direction.columns.before, found, strict=True))
+    values.update(computed(direction.before, direction.columns.before, values, fixed, course))
     seeds = _seeds(job, direction, given.initial, adjoints[count:])
-    reads = memories(job, direction, values, fixed)
-    if spans is None:
-        kept, end, anew = _whole(job, direction, reads, seeds)
-    else:
+    anew: Rows = {}
+    if spans is not None:
+        reads = memories(job, direction, values, fixed)
         kept, end, anew = runs.run(job, direction, spans, reads, seeds)
-    for name, node in direction.names.kept.items():
-        values[node] = as_value(kept[name], job.compiled.step.graph[node])
+    else:
+        room = room_of(job, direction, seeds, None, rooms)
+        kept, end = room.kept, room.end
+        if rooms is not None:
+            room.run(job, direction, values, fixed, back=True)
+        else:
+            anew = _loop(job, direction, memories(job, direction, values, fixed), room)
+    add_kept(direction, kept, values)
     return _adjoints(job, direction, given, _after(job, direction, values, fixed), end, anew)
 
 
-def _whole(
-    job: Job, direction: Direction, reads: dict[str, Tensor], seeds: dict[str, Tensor]
-) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Tensor]]:
-    """Every sequence from its last step to its first: adjoints kept, at the end, at resets."""
-    course = job.course
-    end = {name: torch.empty_like(tensor) for name, tensor in seeds.items()}
-    anew = {name: torch.zeros_like(tensor) for name, tensor in seeds.items()}
-    kept = _kept(job, direction)
-    reset = None if course.reset is None else (course.reset, anew, "leave")
-    loop(job, direction, {**reads, **kept}, rows_of(course, backward=True), seeds, end, reset)
-    return kept, end, anew
+def _loop(job: Job, direction: Direction, reads: Rows, room: Room) -> Rows:
+    """Every sequence from its last step to its first; what arrives at resets."""
+    course, anew, reset = job.course, {}, None
+    if course.reset is not None:
+        anew = {name: torch.zeros_like(tensor) for name, tensor in room.begin.items()}
+        reset = course.reset, anew, "leave"
+    shape, rows = (course.steps, course.batch), rows_of(course, backward=True)
+    loop(job, direction, {**reads, **room.kept}, shape, rows, room.begin, room.end, reset)
+    return anew
 
 
 def _losses(job: Job, adjoints: Sequence[Tensor | None]) -> Values:
@@ -101,7 +113,7 @@ def _losses(job: Job, adjoints: Sequence[Tensor | None]) -> Values:
 
 def _seeds(
     job: Job, direction: Direction, initial: Leaves, adjoints: Sequence[Tensor | None]
-) -> dict[str, Tensor]:
+) -> Rows:
     dtype, names = job.compiled.dtype, {m.name for m in direction.loop.memories}
     seeds = {}
     for name, leaf, adjoint in zip(direction.names.carried, initial, adjoints, strict=True):
@@ -111,20 +123,11 @@ def _seeds(
     return seeds
 
 
-def _kept(job: Job, direction: Direction) -> dict[str, Tensor]:
-    course, graph = job.course, job.compiled.step.graph
-    dtype, dead = job.compiled.dtype, course.dead()
-    return {
-        name: room(course, math.prod(graph[node].shape), dtype, dead)
-        for name, node in direction.names.kept.items()
-    }
-
-
 def _after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict[int, Tensor]:
     """Gradients of inputs and weights, from live rows alone: padding may hold anything."""
     course, run = job.course, direction.after
     given = [values[n] for n in run.given]
-    rows, live = course.steps * course.batch, course.live()
+    rows, live = course.steps * course.batch, course.live
     if live is None or bool(live.all()):
         found = run.run(given, fixed, course.steps, rows)
         return dict(zip(direction.columns.after, found, strict=True))
@@ -155,8 +158,8 @@ def _adjoints(
     direction: Direction,
     given: Given,
     found: dict[int, Tensor],
-    end: dict[str, Tensor],
-    anew: dict[str, Tensor],
+    end: Rows,
+    anew: Rows,
 ) -> Adjoints:
     step, names = job.compiled.step, direction.names.carried
     inputs: Found = [

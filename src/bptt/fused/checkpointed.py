@@ -18,8 +18,8 @@ from bptt.compiler.graph import SUMS
 from bptt.course import Window
 from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
-from bptt.fused.forward import Fixed
-from bptt.fused.job import Given, Job
+from bptt.fused.job import Given, Job, Values
+from bptt.fused.loop import Fixed, Rooms, can_share
 from bptt.methods.checkpointed import Checkpointed, Costs, Layout
 from bptt.step import Leaves
 
@@ -70,13 +70,20 @@ _NO_MEMORY = {*SUMS, "fixed", "number", "slice", "reshape", "permute", "expand"}
 def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:
     """Outputs, the final state, and the states held for the way back."""
     fixed = direction.once.run(given.own)
+    rooms = _rooms(laid.job, direction)
 
     def segment(number: int, state: Leaves) -> tuple[Window, Leaves, Leaves]:
         job, window = laid.window(number)
-        outputs, after, _ = forward.run(job, _part(given, window, state), fixed, direction)
+        part = _part(given, window, state)
+        outputs, after, _ = forward.run(job, part, fixed, direction, rooms=rooms)
         return window, outputs, after
 
     return go_out(laid.layout, laid.job.course, given.initial, segment)
+
+
+def _rooms(job: Job, direction: Direction) -> Rooms | None:
+    """For all segments, where they can work in the same ones."""
+    return {} if can_share(job, direction) else None
 
 
 def _part(given: Given, window: Window, state: Leaves) -> Given:
@@ -114,6 +121,7 @@ class _Back:
         self.back = backward.direction(job, adjoints)
         self.fixed_out: Fixed = self.out.once.run(given.own)
         self.fixed_back: Fixed = self.back.once.run(given.own)
+        self.rooms_out, self.rooms_back = _rooms(job, self.out), _rooms(job, self.back)
         self.wanted = wanted[: len(given.inputs)]
         self.inputs: list[Tensor | None] = [None] * len(given.inputs)
         self.fresh: list[Tensor | None] = [None] * len(given.fresh)
@@ -123,16 +131,26 @@ class _Back:
         """The state after a segment."""
         job, window = self.laid.window(segment)
         part = _part(self.given, window, state)
-        return forward.run(job, part, self.fixed_out, self.out, outputs=False)[1]
+        return self._forward(job, part)[0]
 
     def visit(self, segment: int, state: Leaves) -> None:
         """Run a segment from its state, and go back through it."""
         job, window = self.laid.window(segment)
         part = _part(self.given, window, state)
-        _, _, values = forward.run(job, part, self.fixed_out, self.out, outputs=False)
+        _, values = self._forward(job, part)
         losses = [None if leaf is None else window.take(leaf) for leaf in self.adjoints]
-        found = backward.run(job, part, self.fixed_back, self.back, values, [*losses, *self.final])
+        adjoints = [*losses, *self.final]
+        found = backward.run(
+            job, part, self.fixed_back, self.back, values, adjoints, self.rooms_back
+        )
         self._add(window, found)
+
+    def _forward(self, job: Job, part: Given) -> tuple[Leaves, Values]:
+        """The state after a segment, and all values in it."""
+        _, after, values = forward.run(
+            job, part, self.fixed_out, self.out, outputs=False, rooms=self.rooms_out
+        )
+        return after, values
 
     def _add(self, window: Window, found: Adjoints) -> None:
         self.final = found.initial

@@ -6,7 +6,6 @@ sequence; what it leaves at a step is added up over the runs that went through i
 product with what is stored there, which is the same for all.
 """
 
-import math
 from collections.abc import Iterator, Sequence
 
 import torch
@@ -15,13 +14,11 @@ from torch import Tensor
 from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Direction
 from bptt.course import Course
-from bptt.fused.forward import loop
 from bptt.fused.job import Job
+from bptt.fused.loop import Rows, loop
 from bptt.methods.spans import Spans
 
 MEMORY = 1 << 23  # bytes that are gathered at once: more leaves the cache and gains nothing
-
-Rows = dict[str, Tensor]
 
 
 def entering(
@@ -53,17 +50,19 @@ def run(
         reads: what the loop reads, for all steps.
         seeds: adjoints of the final state, (B, width).
     """
-    course, graph, names = job.course, job.compiled.step.graph, direction.names
+    course, names = job.course, direction.names
     rows = course.steps * course.batch
-    widths = {name: math.prod(graph[node].shape) for name, node in names.kept.items()}
-    kept = {n: torch.zeros(rows, w, dtype=job.compiled.dtype) for n, w in widths.items()}
+    kept = {
+        part.name: torch.zeros(rows, *part.shape, dtype=job.compiled.dtype)
+        for part in direction.kept
+    }
     end = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
     anew = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
-    width = sum(widths.values()) + sum(reads[name].shape[-1] for name in names.step)
+    memories = [*kept.values(), *(reads[name] for name in names.step)]
+    width = sum(leaf[0].numel() for leaf in memories)
     for group in _groups(spans, width * job.compiled.dtype.itemsize):
         _run(job, direction, group, reads, seeds, (kept, end, anew))
-    shape = course.steps, course.batch, -1
-    return {name: leaf.view(shape) for name, leaf in kept.items()}, end, anew
+    return kept, end, anew
 
 
 def _groups(spans: Spans, bytes_a_step: int) -> Iterator[Spans]:
@@ -91,7 +90,7 @@ def _run(
     inside = steps < spans.back
     gathered = dict(reads)
     for name, node in names.step.items():
-        rows = reads[name].flatten(0, 1).index_select(0, places.flatten())
+        rows = reads[name].index_select(0, places.flatten())
         gathered[name] = rows.view(*places.shape, -1)
         if node in direction.linear:
             gathered[name].masked_fill_((steps >= spans.losses)[..., None], 0.0)
@@ -104,12 +103,13 @@ def _run(
     ends = {name: torch.empty_like(leaf) for name, leaf in begin.items()}
     fresh = {name: torch.zeros_like(leaf) for name, leaf in begin.items()}
     kept, end, anew = sums
-    found = {n: leaf.new_zeros(*places.shape, leaf.shape[1]) for n, leaf in kept.items()}
+    found = {n: leaf.new_zeros(*places.shape, *leaf.shape[1:]) for n, leaf in kept.items()}
     reset = None
     if course.reset is not None:
         reset = course.reset.flatten()[places].contiguous(), fresh, "leave"
     rows = None if bool(inside.all()) else kernel.Rows(None, None, spans.back.contiguous())
-    loop(job, direction, {**gathered, **found}, rows, begin, ends, reset)
+    shape = places.shape[0], places.shape[1]
+    loop(job, direction, {**gathered, **found}, shape, rows, begin, ends, reset)
     index, own = places[inside], spans.sequence
     for name, leaf in found.items():
         kept[name].index_add_(0, index, leaf[inside])

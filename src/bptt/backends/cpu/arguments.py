@@ -1,5 +1,6 @@
 """The argument block of one call, from the caller's tensors."""
 
+from collections.abc import MutableSequence
 from typing import NamedTuple
 
 import torch
@@ -9,6 +10,7 @@ from bptt.backends.cpu.rows import Order
 from bptt.compiler.stages import Loop
 
 Tensors = dict[str, Tensor]
+Block = MutableSequence[int]
 
 
 class Reset(NamedTuple):
@@ -30,13 +32,13 @@ class Arguments:
     """Writes a loop's argument blocks: `slots.py` says what stands where."""
 
     def __init__(self, loop: Loop, dtype: torch.dtype, slots: dict[str, int]) -> None:
-        self.slots, self._dtype = slots, dtype
+        self.slots, self._dtype, self._mask = slots, dtype, slots["mask"]
         kinds = {kind: [] for kind in ("step", "sequence", "weight", "matrix", "carry", "scratch")}
         for memory in loop.memories:
             kinds[memory.kind].append(memory)
         self._steps = [(m.name, slots[m.name], m.width) for m in kinds["step"]]
         self._sequences = [(m.name, slots[m.name], m.width) for m in kinds["sequence"]]
-        self._weights = [(m.name, slots[m.name], (m.width,)) for m in kinds["weight"]]
+        self._weights = [(m.name, slots[m.name], m.width) for m in kinds["weight"]]
         self._matrices = [(m.name, slots[m.name], (m.height, m.width)) for m in kinds["matrix"]]
         self._carries = [(m.name, slots[f"{m.name}.begin"], m.width) for m in kinds["carry"]]
 
@@ -47,83 +49,79 @@ class Arguments:
         times, batch, _ = memories[self._steps[0][0]].shape
         return times, batch
 
-    def block(
-        self,
-        memories: Tensors,
-        order: Order,
-        begin: Tensors,
-        end: Tensors,
-        reset: tuple[Tensor, Tensors, str] | None,
-        shape: tuple[int, int],
-    ) -> list[int]:
-        """All arguments but scratch and shares.
-
-        Args:
-            memories: step, sequence, weight and matrix memories.
-            order: of rows.
-            begin: where carries begin.
-            end: where they are stored at the end.
-            reset: a `Reset`, or None.
-            shape: T and B.
-        """
-        block = [0] * len(self.slots)
-        self._rows(block, order)
-        self._given(block, memories, shape)
-        self._ends(block, begin, end, shape[1])
-        if reset is not None:
-            self._reset(block, reset, shape)
-        return block
-
-    def _rows(self, block: list[int], order: Order) -> None:
-        slots = self.slots
+    def rows(self, order: Order) -> list[int]:
+        """A block that says who runs when, and nothing else."""
+        block, slots = [0] * len(self.slots), self.slots
         block[slots["order"]] = order.order.data_ptr()
         block[slots["sequence"]] = order.sequence.data_ptr()
         block[slots["steps"]] = 0 if order.steps is None else order.steps.data_ptr()
         block[slots["first"]], block[slots["stride"]] = order.first, order.stride
         block[slots["longest"]], block[slots["height"]] = order.longest, order.height
+        return block
 
-    def _given(self, block: list[int], memories: Tensors, shape: tuple[int, int]) -> None:
+    def fill(
+        self,
+        block: Block,
+        memories: Tensors,
+        begin: Tensors,
+        end: Tensors,
+        reset: tuple[Tensor, Tensors, str] | None,
+        shape: tuple[int, int],
+    ) -> None:
+        """Writes where everything lies.
+
+        Args:
+            block: made of `rows`.
+            memories: step, sequence, weight and matrix memories.
+            begin: where carries begin.
+            end: where they are stored at the end.
+            reset: a `Reset`, or None.
+            shape: T and B.
+        """
         times, batch = shape
-        for name, slot, width in self._steps:
-            block[slot] = _address(name, memories[name], (times, batch, width), self._dtype)
-        for name, slot, width in self._sequences:
-            block[slot] = _address(name, memories[name], (batch, width), self._dtype)
-        for name, slot, wanted in self._weights:
-            block[slot] = _address(name, memories[name], wanted, self._dtype)
+        for rows, kind in (
+            (times * batch, self._steps),
+            (batch, self._sequences),
+            (1, self._weights),
+        ):
+            for name, slot, width in kind:
+                block[slot] = _address(name, memories[name], rows, width, self._dtype)
         for name, slot, wanted in self._matrices:
             matrix = memories[name]
             if matrix.dtype is not self._dtype or matrix.shape != wanted:
-                raise _misfit(name, matrix, wanted, self._dtype)
+                raise _misfit(name, matrix, f"a matrix {wanted}", self._dtype)
             block[slot] = matrix.data_ptr()
             block[slot + 1], block[slot + 2] = matrix.stride()
-
-    def _ends(self, block: list[int], begin: Tensors, end: Tensors, batch: int) -> None:
         for name, slot, width in self._carries:
-            block[slot] = _address(name, begin[name], (batch, width), self._dtype)
-            if name in end:
-                block[slot + 1] = _address(name, end[name], (batch, width), self._dtype)
+            block[slot] = _address(name, begin[name], batch, width, self._dtype)
+            last = end.get(name)
+            block[slot + 1] = 0 if last is None else _address(name, last, batch, width, self._dtype)
+        if reset is not None:
+            self._reset(block, reset, shape)
+        else:
+            block[self._mask] = 0
 
     def _reset(
-        self, block: list[int], reset: tuple[Tensor, Tensors, str], shape: tuple[int, int]
+        self, block: Block, reset: tuple[Tensor, Tensors, str], shape: tuple[int, int]
     ) -> None:
         mask, fresh, mode = reset
         if mode not in ("enter", "leave"):
             raise ValueError(f"expected the mode of resets to be 'enter' or 'leave', got {mode!r}")
-        block[self.slots["mask"]] = _address("the mask of resets", mask, shape, torch.bool)
+        block[self._mask] = _address("the mask of resets", mask, *shape, torch.bool)
         block[self.slots["leave"]] = mode == "leave"
         for name, slot, width in self._carries:
-            block[slot + 2] = _address(name, fresh[name], (shape[1], width), self._dtype)
+            block[slot + 2] = _address(name, fresh[name], shape[1], width, self._dtype)
 
 
-def _address(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> int:
+def _address(name: str, tensor: Tensor, rows: int, width: int, dtype: torch.dtype) -> int:
     """The address of a tensor that must be as said."""
-    if tensor.dtype is not dtype or tensor.shape != shape or not tensor.is_contiguous():
-        raise _misfit(name, tensor, shape, dtype)
+    if tensor.dtype is not dtype or tensor.numel() != rows * width or not tensor.is_contiguous():
+        raise _misfit(name, tensor, f"{rows} times {width} contiguous numbers", dtype)
     return tensor.data_ptr()
 
 
-def _misfit(name: str, tensor: Tensor, shape: tuple[int, ...], dtype: torch.dtype) -> ValueError:
+def _misfit(name: str, tensor: Tensor, wanted: str, dtype: torch.dtype) -> ValueError:
     return ValueError(
-        f"expected {name} to be a contiguous {dtype} of shape {shape}, got {tensor.dtype} of "
-        f"shape {tuple(tensor.shape)} with strides {tensor.stride()}"
+        f"expected {name} to be {wanted} of {dtype}, got {tensor.dtype} of shape "
+        f"{tuple(tensor.shape)} with strides {tensor.stride()}"
     )

@@ -9,10 +9,13 @@ from bptt.backends.cpu import crowd, scratch, simd
 from bptt.backends.cpu.arguments import Arguments, Reset, Tensors
 from bptt.backends.cpu.prepared import Entries, Prepared, Room
 from bptt.backends.cpu.program import ENTRIES, program
-from bptt.backends.cpu.rows import Order, Rows, arrange
+from bptt.backends.cpu.rows import Rows, arrange
 from bptt.compiler.stages import Loop
 
 __all__ = ["Kernel", "Prepared", "Reset", "Rows", "make"]
+
+SHAPES = 64  # of batches, whose calls a kernel remembers
+EVERY = Rows()
 
 
 class Kernel:
@@ -36,6 +39,7 @@ class Kernel:
         code = simd.build(made.source, ENTRIES, dtype)
         pack, run = (code.addresses[name] for name in ENTRIES)
         self._entries = Entries(pack, run, made.slots)
+        self._calls: dict[tuple, list[Prepared]] = {}
 
     def run(
         self,
@@ -44,29 +48,50 @@ class Kernel:
         begin: Tensors,
         end: Tensors,
         reset: tuple[Tensor, Tensors, str] | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> None:
         """Runs rows through their steps.
 
         Args:
             memories: step (T, B, width), sequence (B, width), weight (width,) and matrix (K, N)
-                memories by name; a matrix may have any strides, the others are contiguous.
+                memories by name; a matrix may have any strides. The others are contiguous, and may
+                have any axes that hold those numbers in that order.
             rows: or None for every sequence through all steps.
             begin: every carry before a row's first step, (B, width).
             end: filled with carries after each row's last step; those not named are dropped.
             reset: a `Reset`: rows that start afresh within their run.
+            shape: T and B; None: as the first step memory has them.
 
         Raises:
             ValueError: if a tensor does not fit its memory.
         """
-        shape = self._arguments.times_and_batch(memories)
-        order, size = self._order(rows, shape, shape[0])
-        block = self._arguments.block(memories, order, begin, end, reset, shape)
-        buffer = scratch.take(size)
+        shape = shape or self._arguments.times_and_batch(memories)
+        free = self._free(rows, shape)
         try:
-            room = Room(buffer, self._weights, self._reach(order))
-            Prepared(self._entries, block, order, room, shape, None).run()
+            call = free.pop()
+        except IndexError:
+            call = self._call(rows, shape, shape[0])
+        self._arguments.fill(call.values, memories, begin, end, reset, shape)
+        buffer = scratch.take(call.room.size)
+        try:
+            call.use(buffer)
+            call.run()
         finally:
             scratch.give_back(buffer)
+        free.append(call)
+
+    def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
+        """Calls made before, which nobody makes now, where all sequences run through all steps."""
+        sequence, start, steps, direction = rows or EVERY
+        if not (sequence is start is steps is None):
+            return []
+        key = shape, direction, torch.get_num_threads(), self._shares_columns()
+        free = self._calls.get(key)
+        if free is None:
+            if len(self._calls) == SHAPES:
+                self._calls.clear()
+            free = self._calls[key] = []
+        return free
 
     def prepare(
         self,
@@ -77,33 +102,38 @@ class Kernel:
         reset: tuple[Tensor, Tensors, str] | None = None,
         *,
         steps: int | None = None,
+        shape: tuple[int, int] | None = None,
     ) -> Prepared:
         """A call of `run` that is made later, or often: its own cost is some microseconds.
 
         Args:
-            memories, rows, begin, end, reset: as for `run`. They are read when the call is made.
+            memories, rows, begin, end, reset, shape: as for `run`. They are read when the call is
+                made.
             steps: how many steps a call will take, where it is told at which to start.
 
         Raises:
             ValueError: if a tensor does not fit its memory.
         """
-        shape = self._arguments.times_and_batch(memories)
-        order, size = self._order(rows, shape, shape[0] if steps is None else steps)
-        block = self._arguments.block(memories, order, begin, end, reset, shape)
-        room = Room(scratch.make(size), self._weights, self._reach(order))
-        owners = dict(memories), dict(begin), dict(end), reset
-        return Prepared(self._entries, block, order, room, shape, owners)
+        shape = shape or self._arguments.times_and_batch(memories)
+        call = self._call(rows, shape, shape[0] if steps is None else steps)
+        self._arguments.fill(call.values, memories, begin, end, reset, shape)
+        buffer = scratch.make(call.room.size)
+        call.use(buffer)
+        call.owners = {**memories, "": (dict(begin), dict(end), reset, buffer)}
+        return call
 
-    def _order(self, rows: Rows | None, shape: tuple[int, int], steps: int) -> tuple[Order, int]:
-        """Who runs when, and how many bytes that takes."""
-        together = self._together and not crowd.is_crowded() and simd.torch_team() is not None
-        order = arrange(rows, *shape, self._effort * steps // max(shape[0], 1), together)
+    def _call(self, rows: Rows | None, shape: tuple[int, int], steps: int) -> Prepared:
+        """A call that knows who runs when."""
+        work = self._effort * steps // max(shape[0], 1)
+        order = arrange(rows, *shape, work, self._shares_columns())
         shares = max(order.members, len(order.shares) - 1)
-        return order, self._weights + shares * self._reach(order)
+        reach = self._fixed + order.height * self._row
+        room = Room(self._weights + shares * reach, self._weights, reach)
+        return Prepared(self._entries, self._arguments.rows(order), order, room, shape)
 
-    def _reach(self, order: Order) -> int:
-        """Bytes of a share's buffers."""
-        return self._fixed + order.height * self._row
+    def _shares_columns(self) -> bool:
+        """Whether threads share the columns of few rows."""
+        return self._together and not crowd.is_crowded() and simd.torch_team() is not None
 
 
 def make(loop: Loop, dtype: torch.dtype) -> Kernel:

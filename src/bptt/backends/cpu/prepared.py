@@ -1,7 +1,7 @@
 """A kernel's call that is ready to be made, again and again."""
 
 import array
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 from torch import Tensor
 
@@ -18,15 +18,15 @@ class Entries(NamedTuple):
 
 
 class Room(NamedTuple):
-    """A call's own memory.
+    """The memory that a call takes.
 
     Attributes:
-        buffer: of bytes.
+        size: all of it, in bytes.
         weights: bytes of packed weights, which come first.
         reach: bytes of each share's buffers.
     """
 
-    buffer: Tensor
+    size: int
     weights: int
     reach: int
 
@@ -38,11 +38,14 @@ class Prepared:
 
     Args:
         entries: of the kernel.
-        block: its arguments, but for what is said here.
+        block: its arguments; where the memories lie is written later.
         order: who runs when.
-        room: memory of its own.
+        room: what it takes.
         shape: T and B.
-        owners: what keeps the memories alive.
+
+    Attributes:
+        values: the argument block.
+        owners: the memories by name, and what else it must keep alive.
     """
 
     def __init__(
@@ -52,19 +55,41 @@ class Prepared:
         order: Order,
         room: Room,
         shape: tuple[int, int],
-        owners: object,
     ) -> None:
-        self._entries, self._order, self._room, self._owners = entries, order, room, owners
+        self._entries, self._order, self.room = entries, order, room
         self._times, self._batch = shape
-        slots, place = entries.slots, room.buffer.data_ptr()
-        self._values = values = array.array("q", (*block, *order.shares))
+        self.owners: dict[str, Any] = {}
+        slots = entries.slots
+        self.values = values = array.array("q", (*block, *order.shares))
         self._address, _ = values.buffer_info()
+        self._counts = slots["claimed"], slots["met"], slots["naps"]
+        self._packed, self._scratch, self._pack = slots["packed"], slots["scratch"], slots["pack"]
         values[slots["shares"]] = self._address + 8 * len(block)
-        values[slots["packed"]], values[slots["scratch"]] = place, place + room.weights
         values[slots["reach"]] = room.reach
         team = simd.torch_team() if order.members > 1 else None
         if team is not None:
             values[slots["team"]], values[slots["rest"]] = team.size, team.rest
+
+    def use(self, buffer: Tensor) -> None:
+        """Has it work in a buffer of `room.size` bytes."""
+        place = buffer.data_ptr()
+        self.values[self._packed], self.values[self._scratch] = place, place + self.room.weights
+
+    def move(self, name: str, memory: Tensor) -> None:
+        """Has a step memory lie elsewhere.
+
+        Raises:
+            ValueError: it is not of the kind and size of the one before.
+        """
+        was = self.owners[name]
+        alike = memory.dtype is was.dtype and memory.numel() == was.numel()
+        if not alike or not memory.is_contiguous():
+            raise ValueError(
+                f"expected {name} to be {was.numel()} contiguous numbers of {was.dtype}, got "
+                f"{memory.dtype} of shape {tuple(memory.shape)} with strides {memory.stride()}"
+            )
+        self.owners[name] = memory
+        self.values[self._entries.slots[name]] = memory.data_ptr()
 
     def run(self, start: int | None = None, steps: int | None = None, pack: bool = True) -> None:
         """Runs the rows through their steps.
@@ -78,21 +103,23 @@ class Prepared:
         Raises:
             ValueError: if a step is not among the T of the memories.
         """
-        values, slots = self._values, self._entries.slots
         if start is not None or steps is not None:
             self._move(start, steps)
-        values[slots["claimed"]] = values[slots["met"]] = values[slots["naps"]] = 0
+        values = self.values
+        for count in self._counts:
+            values[count] = 0
         self._call(pack)
 
     def _call(self, pack: bool) -> None:
-        values, slots, address = self._values, self._entries.slots, self._address
+        values, address = self.values, self._address
         count, members = len(self._order.shares) - 1, self._order.members
-        values[slots["pack"]] = pack and count == 1
+        values[self._pack] = pack and count == 1
         if members > 1:
+            slots = self._entries.slots
             simd.together(self._entries.run, address, members)
             crowd.note(values[slots["naps"]], values[slots["longest"]], members)
             return
-        if pack and count > 1 and self._room.weights:
+        if pack and count > 1 and self.room.weights:
             simd.run(self._entries.pack, address, 1)
         simd.run(self._entries.run, address, count)
 
@@ -112,5 +139,5 @@ class Prepared:
                 f"{steps} from {start} on in direction {direction}"
             )
         slots = self._entries.slots
-        self._values[slots["first"]] = start * self._batch
-        self._values[slots["longest"]] = steps
+        self.values[slots["first"]] = start * self._batch
+        self.values[slots["longest"]] = steps

@@ -1,0 +1,216 @@
+"""A direction's loop: what it reads, what it works in, and its run by a kernel."""
+
+import math
+
+import torch
+from torch import Tensor
+
+from bptt.backends.cpu import kernel
+from bptt.compiler.compiled import Direction
+from bptt.compiler.record import Ref
+from bptt.course import Course
+from bptt.fused.job import Job, Values
+from bptt.step import Leaves
+
+Fixed = dict[Ref, Tensor]
+Rows = dict[str, Tensor]  # by memory or carry
+
+
+class Room:
+    """What the loop of some steps works in.
+
+    Args:
+        begin: by carry, (B, width).
+        kept: what it fills at each step, by memory.
+
+    Attributes:
+        end: by carry, filled with what the last step leaves.
+        states: by leaf of the state, those before each step, where they lie beside what is kept.
+        heads: by leaf, where the first of them stands.
+    """
+
+    def __init__(self, begin: Rows, kept: Rows) -> None:
+        self.begin, self.kept = begin, kept
+        self.end = {name: torch.empty_like(tensor) for name, tensor in begin.items()}
+        self.states: dict[int, Tensor] = {}
+        self.heads: dict[int, Tensor] = {}
+        self._call: kernel.Prepared | None = None
+
+    def run(self, job: Job, direction: Direction, values: Values, fixed: Fixed, back: bool) -> None:
+        """Run the loop; where it has run before, all but what it reads at each step is the same."""
+        rows = rows_of(job.course, back)
+        steps = step_reads(job, direction, values)
+        if self._call is None:
+            memories = {**steps, **fixed_reads(job, direction, fixed), **self.kept}
+            shape = job.course.steps, job.course.batch
+            made = compiled(job, direction)
+            self._call = made.prepare(memories, rows, self.begin, self.end, shape=shape)
+            self._call.run()
+        else:
+            for name, memory in steps.items():
+                self._call.move(name, memory)
+            self._call.run(pack=False)
+
+
+Rooms = dict[int, Room]  # by steps: for segments that follow one another
+
+
+def can_share(job: Job, direction: Direction) -> bool:
+    """Whether the segments of a job can use the same rooms."""
+    course = job.course
+    return bool(direction.loop.stages) and course.lengths is None and course.reset is None
+
+
+def room_of(
+    job: Job, direction: Direction, begin: Rows, initial: Leaves | None, rooms: Rooms | None
+) -> Room:
+    """The room of a loop.
+
+    Args:
+        job: what is run.
+        direction: forward or backward.
+        begin: by carry, (B, width).
+        initial: the state before the first step, where states are to lie beside what is kept.
+        rooms: those of earlier segments.
+    """
+    steps = job.course.steps
+    room = None if rooms is None else rooms.get(steps)
+    if room is None:
+        own = begin if rooms is None else {name: leaf.clone() for name, leaf in begin.items()}
+        room = _made(job, direction, own, initial is not None)
+        if rooms is not None:
+            rooms[steps] = room
+    else:
+        for name, leaf in begin.items():
+            room.begin[name].copy_(leaf)
+    for leaf, head in room.heads.items():
+        assert initial is not None
+        head.copy_(initial[leaf])
+    return room
+
+
+def _made(job: Job, direction: Direction, begin: Rows, forward: bool) -> Room:
+    """A new room.
+
+    A state's memory has one step more than the sequence, with the first state in it, so that the
+    states before and after each step are two views of it.
+    """
+    course, dtype, batch = job.course, job.compiled.dtype, job.course.batch
+    dead, shifted = course.dead(), forward and direction.reads_states and _shifted(course)
+    room = Room(begin, {})
+    for name, _, shape, leaf, _ in direction.kept:
+        if leaf is None or not shifted:
+            memory = torch.empty(course.steps * batch, *shape, dtype=dtype)
+        else:
+            whole = torch.empty((course.steps + 1) * batch, *shape, dtype=dtype)
+            early, late = whole[:-batch], whole[batch:]
+            memory, room.states[leaf] = (early, late) if course.reverse else (late, early)
+            room.heads[leaf] = whole[-batch:] if course.reverse else whole[:batch]
+        # In rows that do not count no loop stores anything, and nothing may be read there unwritten
+        room.kept[name] = memory if dead is None else memory.index_fill_(0, dead, 0.0)
+    return room
+
+
+def _shifted(course: Course) -> bool:
+    """Whether the state before each step is the one that was stored a step earlier."""
+    return course.reset is None and not (course.reverse and course.lengths is not None)
+
+
+def rows_of(course: Course, backward: bool = False) -> kernel.Rows | None:
+    """The rows of a loop that goes forward, or back again, through each sequence."""
+    direction = -1 if course.reverse != backward else 1
+    lengths = course.lengths
+    if lengths is None:
+        return kernel.Rows(direction=direction) if direction < 0 else None
+    start = lengths - 1 if direction < 0 else torch.zeros_like(lengths)
+    return kernel.Rows(None, start, lengths, direction)
+
+
+def loop(
+    job: Job,
+    direction: Direction,
+    memories: Rows,
+    shape: tuple[int, int],
+    rows: kernel.Rows | None,
+    begin: Rows,
+    end: Rows,
+    reset: tuple | None,
+) -> None:
+    """Run a loop once.
+
+    Args:
+        job: what is run.
+        direction: forward or backward.
+        memories: what it reads and keeps.
+        shape: T and B.
+        rows: which sequences through which steps.
+        begin, end: carries before the first and after the last step.
+        reset: a kernel's `Reset`, or None.
+    """
+    if direction.loop.stages:
+        compiled(job, direction).run(memories, rows, begin, end, reset, shape)
+        return
+    for name, first in begin.items():  # a state that no step changes
+        end[name].copy_(_unchanged(rows, first, name, reset))
+
+
+def compiled(job: Job, direction: Direction) -> kernel.Kernel:
+    """The kernel of a loop."""
+    made = direction.made.get("cpu")
+    if made is None:
+        made = direction.made["cpu"] = kernel.make(direction.loop, job.compiled.dtype)
+    return made
+
+
+def _unchanged(rows: kernel.Rows | None, first: Tensor, name: str, reset: tuple | None) -> Tensor:
+    if reset is None:
+        return first
+    mask, fresh, mode = reset
+    if rows is not None and rows.steps is not None:
+        mask = mask & (torch.arange(len(mask))[:, None] < rows.steps)
+    some = mask.any(0)[:, None]
+    if mode == "leave":
+        fresh[name] += torch.where(some, first, 0.0)
+        return torch.where(some, 0.0, first)
+    return torch.where(some, fresh[name], first)
+
+
+def flat_leaf(leaf: Tensor, dtype: torch.dtype) -> Tensor:
+    """A leaf of the state as (B, width) numbers."""
+    leaf = leaf if leaf.dtype == dtype else leaf.to(dtype)
+    leaf = leaf if leaf.dim() == 2 else leaf.reshape(leaf.shape[0], math.prod(leaf.shape[1:]))
+    return leaf.contiguous()
+
+
+def memories(job: Job, direction: Direction, values: Values, fixed: Fixed) -> Rows:
+    """What a loop reads."""
+    return {**step_reads(job, direction, values), **fixed_reads(job, direction, fixed)}
+
+
+def step_reads(job: Job, direction: Direction, values: Values) -> Rows:
+    """What a loop reads at each step."""
+    dtype = job.compiled.dtype
+    return {name: _real(values[node], dtype) for name, node in direction.names.step.items()}
+
+
+def fixed_reads(job: Job, direction: Direction, fixed: Fixed) -> Rows:
+    """What a loop reads that is the same at all steps."""
+    graph, names, dtype = direction.columns.graph, direction.names, job.compiled.dtype
+    reads = {
+        name: _real(fixed[graph[node].attributes[0]], dtype)
+        for name, node in names.sequence.items()
+    }
+    for name, part in names.fixed.items():
+        tensor = fixed[graph[part.node].attributes[0]]
+        if part.stop is None:
+            reads[name] = _real(tensor, dtype)
+        else:
+            matrix = tensor if part.head is None else tensor[part.head]
+            whole = part.stop - part.start == len(matrix)
+            matrix = matrix if whole else matrix[part.start : part.stop]
+            reads[name] = matrix if matrix.dtype is dtype else matrix.to(dtype)
+    return reads
+
+
+def _real(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+    return (tensor if tensor.dtype is dtype else tensor.to(dtype)).contiguous()
