@@ -7,6 +7,7 @@ from bptt.version import __version__
 
 if TYPE_CHECKING:
     from bptt import cells, errors, inspect, methods, nn, remedies, streams, testing
+    from bptt.finite import detect_nonfinite
     from bptt.methods import Checkpointed, Full, Truncated
     from bptt.plan import Plan, plan
     from bptt.streams import Stream
@@ -20,6 +21,7 @@ __all__ = [
     "Truncated",
     "__version__",
     "cells",
+    "detect_nonfinite",
     "errors",
     "inspect",
     "methods",
@@ -34,6 +36,7 @@ __all__ = [
 make_lazy(
     __name__,
     {
+        "finite": ["detect_nonfinite"],
         "methods": ["Checkpointed", "Full", "Truncated"],
         "plan": ["Plan", "plan"],
         "streams": ["Stream"],

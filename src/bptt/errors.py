@@ -26,6 +26,20 @@ class BackendWarning(UserWarning):
     """A cell that no kernel can be made of, so that the reference backend runs it."""
 
 
+class NonFiniteError(ArithmeticError):
+    """NaN or infinity in a state, an output or the error's gradient; see `bptt.detect_nonfinite`.
+
+    Attributes:
+        step: the time index at which it comes up first; in a stream, of all its steps.
+        sequence: of the batch.
+        unit: its index within the sequence's row.
+    """
+
+    def __init__(self, message: str, step: int, sequence: int, unit: tuple[int, ...]) -> None:
+        super().__init__(message)
+        self.step, self.sequence, self.unit = step, sequence, unit
+
+
 class DataError(ValueError):
     """A file or table that cannot be trained on as it is. The command exits with 2."""
 

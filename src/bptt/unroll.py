@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bptt import check, engine, fused, plans
+from bptt import check, engine, finite, fused, plans
 from bptt.again import Again
 from bptt.compiler.fingerprint import Fingerprint
 from bptt.course import Course
@@ -93,7 +93,21 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
 def _unroll(*given: Any) -> tuple[Any, Any]:
     for tell in LISTENERS:
         tell(*given)
-    return _finish(_ready(*given), *given[:2])
+    ready = _ready(*given)
+    return _watched(ready, given) if finite.detecting() else _finish(ready, *given[:2])
+
+
+def _watched(ready: "_Ready", given: Sequence[Any]) -> tuple[Any, Any]:
+    """The same, which stops where a number is not finite."""
+    cell, inputs, course = given[0], given[1], ready.course
+    added = finite.zeros(inputs, ready.state, cell)
+    step = Step(finite.Watched(cell), structure((inputs, added)), structure(ready.state))
+    arguments = ready.arguments._replace(inputs=[*ready.arguments.inputs, *added])
+    watched = ready._replace(step=step, arguments=arguments)
+    (outputs, states), final = _finish(watched, cell, inputs)
+    finite.check_forward(outputs, states, inputs, course, ready.first)
+    finite.check_on_the_way_back(added, course, ready.first)
+    return outputs, final
 
 
 def unroll_window(
@@ -110,7 +124,7 @@ def unroll_window(
             steps before them give; None: the state alone.
     """
     ready = _ready(*given)._replace(method=method, seed=seed, first=first, stored=stored)
-    return _finish(ready, *given[:2])
+    return _watched(ready, given) if finite.detecting() else _finish(ready, *given[:2])
 
 
 def _finish(ready: "_Ready", cell: Any, inputs: Any) -> tuple[Any, Any]:
