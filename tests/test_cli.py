@@ -53,6 +53,7 @@ def test_from_data_to_forecast(command, tmp_path):
         "model.json",
         "model.safetensors",
         "metrics.csv",
+        "gradient.csv",
         "evaluation.json",
         "report.html",
         "checkpoint",

@@ -1,6 +1,10 @@
 """Jacobians, Lyapunov exponents, saturation, diagnosis and watching against what is known."""
 
+import contextlib
 import math
+import sys
+import time
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -9,11 +13,14 @@ from torch import nn
 
 import bptt
 from bptt.cells import GRU, LSTM, Elman
-from bptt.errors import ArgumentError, CellError
+from bptt.errors import ArgumentError, CellError, RunWarning
 from bptt.inspect.jacobian import jacobians
 from bptt.inspect.lyapunov import lyapunov
 from bptt.inspect.saturation import saturation
+from bptt.inspect.sinks import Table
 from bptt.inspect.subject import as_cell
+from bptt.inspect.watch import EVERY, watch
+from bptt.listeners import LISTENERS
 
 T, B, INPUTS, H = 9, 3, 2, 4
 
@@ -251,3 +258,180 @@ def test_a_step_that_looks_at_its_data_cannot_be_traced():
         saturation(choosing, torch.zeros(4, 1, 1), state=state)
     with pytest.raises(ArgumentError, match="share between 0 and 1"):
         saturation(Elman(1, 2), torch.zeros(4, 1, 1), threshold=2.0)
+
+
+# Watching
+
+
+class Model(nn.Module):
+    """A model of the user's own that calls bptt.unroll in its forward."""
+
+    def __init__(self):
+        super().__init__()
+        self.cell, self.read = Elman(INPUTS, H), nn.Linear(H, 1)
+
+    def forward(self, x, **options):
+        return self.read(bptt.unroll(self.cell, x, **options)[0])
+
+
+def _train(model, watching, steps=4, **options):
+    """A few steps; the weights that come of them."""
+    torch.manual_seed(1)
+    optimizer = torch.optim.SGD(model.parameters(), 0.1)
+    with watching(model):
+        for _ in range(steps):
+            optimizer.zero_grad()
+            x = nn.functional.dropout(torch.randn(T, B, INPUTS), 0.1)
+            outputs = bptt.unroll(model, x)[0] if isinstance(model, Elman) else model(x, **options)
+            outputs = outputs[0] if isinstance(outputs, tuple) else outputs
+            outputs.square().mean().backward()
+            optimizer.step()
+    return torch.nn.utils.parameters_to_vector(model.parameters()).detach()
+
+
+MODELS = {
+    "own": (Model, "cell", {"reset": torch.rand(T, B) < 0.2, "lengths": [T, 4, 0]}),
+    "cell": (lambda: Elman(INPUTS, H), "Elman", {}),
+    "layers": (lambda: bptt.nn.RNN(INPUTS, H, num_layers=2), "l1", {}),
+    "network": (lambda: bptt.nn.Network(Elman(INPUTS, H), 1), "cell", {}),
+}
+
+
+@pytest.mark.parametrize("name", MODELS)
+def test_a_watch_sees_cells_and_gradients_and_changes_nothing(name, tmp_path):
+    make, of, options = MODELS[name]
+    seen = []
+    torch.manual_seed(0)
+    watched = _train(
+        make(),
+        lambda model: watch(model, 2, folder=tmp_path, log=lambda *given: seen.append(given)),
+        **options,
+    )
+    torch.manual_seed(0)
+    model = make()
+    assert torch.equal(watched, _train(model, lambda _: contextlib.nullcontext(), **options))
+    assert not LISTENERS
+    assert not model._forward_hooks
+    assert [step for _, step in seen] == [1, 3]
+    figures = seen[1][0]
+    assert 0 < figures[f"decay rate/{of}"] < 1
+    assert figures[f"spectral radius/{of}"] <= figures[f"jacobian norm/{of}"]
+    assert figures[f"saturation/{of}: tanh"] < 0.5
+    norms = {k.split("/")[1]: v for k, v in figures.items() if k.startswith("gradient norm/")}
+    assert norms.keys() - {"all"} == dict(model.named_parameters()).keys()
+    assert math.isclose(norms.pop("all"), math.hypot(*norms.values()), rel_tol=1e-5)
+    rows = (tmp_path / "gradient.csv").read_text().splitlines()
+    assert rows[0] == "step,quantity,of,value"
+    assert len(rows) == 1 + 2 * len(figures)
+
+
+@pytest.mark.parametrize("factor", [0.5, 1.0, 1.2])
+def test_the_rate_that_is_watched_is_that_of_a_linear_cell(factor):
+    cell = _Linear(factor * torch.linalg.qr(torch.randn(6, 6)).Q)
+    with watch(cell) as watching:
+        bptt.unroll(cell, torch.randn(30, 2, 6))[0].sum().backward()
+        figures = watching.last
+    rate, half = figures["decay rate/_Linear"], figures["half-life/_Linear"]
+    assert math.isclose(rate, factor, rel_tol=1e-4)
+    assert (
+        half > 1e3
+        if factor >= 1
+        else math.isclose(half, math.log(2) / -math.log(factor), rel_tol=1e-3)
+    )
+    assert math.isclose(figures["spectral radius/_Linear"], factor, rel_tol=1e-4)
+    assert math.isclose(figures["jacobian norm/_Linear"], factor, rel_tol=1e-4)
+
+
+class _Linear(nn.Module):
+    """s_t = s_{t-1} W + x_t."""
+
+    def __init__(self, W):
+        super().__init__()
+        self.W = nn.Parameter(W)
+
+    def initial_state(self, batch_size):
+        return self.W.new_zeros(batch_size, len(self.W))
+
+    def forward(self, x, s):
+        return s @ self.W + x
+
+
+def test_a_watch_goes_on_where_a_run_was_cut_off(tmp_path):
+    table = Table(tmp_path)
+    for step in (1, 3, 5):
+        table({"decay rate/a": step / 10}, step)
+    with (tmp_path / "gradient.csv").open("a") as file:
+        file.write("7,decay")  # cut off while it was written
+    Table(tmp_path, start=3)({"decay rate/a": 0.7}, 5)
+    rows = (tmp_path / "gradient.csv").read_text().splitlines()
+    assert [row.split(",")[::3] for row in rows[1:]] == [["1", "0.1"], ["3", "0.3"], ["5", "0.7"]]
+
+
+def test_wrong_arguments_of_watch_are_named(tmp_path, monkeypatch):
+    model = Model()
+    with pytest.raises(ArgumentError, match="every: expected a whole number"):
+        watch(model, 0)
+    with pytest.raises(ArgumentError, match="model: expected a module"):
+        watch(lambda x: x)
+    with pytest.raises(ArgumentError, match="writer: expected a SummaryWriter"):
+        watch(model, writer=3)
+    monkeypatch.setitem(sys.modules, "torch.utils.tensorboard", None)
+    with pytest.raises(ImportError, match="pip install tensorboard"):
+        watch(model, writer=tmp_path)
+
+
+def test_a_cell_that_cannot_be_traced_is_watched_as_far_as_it_goes():
+    class Choosing(Elman):
+        def forward(self, x, s):
+            return super().forward(x, s) if float(s.detach().sum()) < 1e9 else s
+
+    cell = Choosing(INPUTS, H)
+    with watch(cell) as watching, pytest.warns(RunWarning, match="saturation of Choosing is not"):
+        bptt.unroll(cell, torch.randn(T, B, INPUTS), backend="reference")[0].sum().backward()
+    assert "decay rate/Choosing" in watching.last
+    assert not any(name.startswith("saturation") for name in watching.last)
+
+
+def test_lightning_logs_what_is_watched(tmp_path):
+    lightning = pytest.importorskip("lightning.pytorch")
+
+    class Trained(lightning.LightningModule):
+        def __init__(self):
+            super().__init__()
+            self.model = Model()
+
+        def training_step(self, batch, _):
+            return self.model(batch.transpose(0, 1)).square().mean()
+
+        def configure_optimizers(self):
+            return torch.optim.SGD(self.parameters(), 0.1)
+
+    data = torch.utils.data.DataLoader(torch.randn(6 * B, T, INPUTS), batch_size=B)
+    logger = lightning.loggers.CSVLogger(tmp_path)
+    trainer = lightning.Trainer(
+        max_epochs=1, accelerator="cpu", logger=logger, callbacks=[bptt.inspect.WatchCallback(2)],
+        enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
+    )  # fmt: skip
+    trainer.fit(Trained(), data)
+    assert not LISTENERS
+    metrics = (Path(logger.log_dir) / "metrics.csv").read_text()
+    assert "decay rate/model.cell" in metrics.splitlines()[0]
+    rows = (Path(logger.log_dir) / "gradient.csv").read_text().splitlines()
+    assert {row.split(",")[0] for row in rows[1:]} == {"1", "3", "5"}
+
+
+@pytest.mark.long
+def test_a_look_costs_less_than_a_twentieth_of_a_hundred_steps():
+    model = bptt.nn.GRU(8, 64)
+    optimizer = torch.optim.Adam(model.parameters())
+    inputs = torch.randn(100, 32, 8)
+    costs = {True: [], False: []}
+    with watch(model, 2):
+        for step in range(21):
+            begun = time.process_time()
+            optimizer.zero_grad()
+            model(inputs)[0].square().mean().backward()
+            optimizer.step()
+            costs[step % 2 == 0].append(time.process_time() - begun)
+    plain = min(costs[False])
+    assert min(costs[True]) - plain < 0.05 * EVERY * plain

@@ -54,6 +54,7 @@ def train(
     recipe: Annotated[Recipe, Parameter(name="*", group=TRAINING)] = RECIPE_DEFAULTS,
     epochs: Annotated[int | None, Parameter(group=TRAINING)] = None,
     checkpoint_every: Annotated[float | None, Parameter(group=RUN)] = None,
+    watch: Annotated[int | None, Parameter(group=RUN)] = None,
     out: Annotated[Path | None, Parameter(group=RUN)] = None,
     overwrite: Annotated[bool, Parameter(group=RUN)] = False,
     resume: Annotated[Path | None, Parameter(group=RUN)] = None,
@@ -71,6 +72,9 @@ def train(
         Times to go through the training part, at most (30).
     checkpoint_every
         Seconds between checkpoints (30); 0: after every step.
+    watch
+        Steps from one look at the gradient's way back through time, kept in the run's gradient.csv,
+        to the next (100); 0: none.
     out
         Folder for the run; without it, the next free runs/DATA-CELL-N.
     overwrite
@@ -78,7 +82,8 @@ def train(
     resume
         Go on with the run in this folder as if it had never stopped. --epochs sets a new limit.
     """
-    training = TrainingOptions(**asdict(recipe)).with_changes(epochs, checkpoint_every)
+    changes = {"epochs": epochs, "checkpoint_every": checkpoint_every, "watch": watch}
+    training = TrainingOptions(**asdict(recipe)).with_changes(**changes)
     from bptt.train import processes
 
     console = Console(quiet=not processes.is_first(), highlight=False)

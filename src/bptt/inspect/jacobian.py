@@ -16,6 +16,8 @@ from bptt.step import Leaves
 # What the Jacobians held at a time may take: enough rows that torch's cost of an operation does not
 # count, and little beside what training itself takes.
 BYTES = 64_000_000
+# Rows up to which all H ways back through a step go side by side, instead of one after the other.
+WIDE = 4096
 
 
 @dataclass(frozen=True)
@@ -97,18 +99,22 @@ def jacobians(
         reverse=reverse,
         backend=backend,
     )
-    return measured(follow(given), singular_values)
+    return measured(follow(given), singular_values=singular_values)
 
 
-def measured(path: Trajectory, singular_values: bool) -> Jacobians:
-    """The Jacobians along a trajectory."""
+def measured(
+    path: Trajectory, wanted: Tensor | None = None, *, singular_values: bool = False
+) -> Jacobians:
+    """The Jacobians along a trajectory, or at some of its rows (T, B), NaN elsewhere."""
+    wanted = path.live if wanted is None else wanted & path.live
     count = path.units if singular_values else 1
     singular = torch.full((*path.live.shape, count), torch.nan, dtype=torch.float64)
     radius = torch.full(path.live.shape, torch.nan, dtype=torch.float64)
-    for piece, found in matrices(path, path.live & ~path.reset):
+    for piece, found in matrices(path, wanted & ~path.reset):
         singular.flatten(0, 1)[piece.rows] = _where_finite(torch.linalg.svdvals, found)[:, :count]
         radius.flatten()[piece.rows] = _where_finite(_radius, found)[:, 0]
-    singular[path.reset], radius[path.reset] = 0.0, 0.0
+    singular[wanted & path.reset], radius[wanted & path.reset] = 0.0, 0.0
+    singular[~wanted], radius[~wanted] = torch.nan, torch.nan
     return _in_time(path, singular, radius, singular_values)
 
 
@@ -156,21 +162,40 @@ def matrices(path: Trajectory, wanted: Tensor) -> Iterator[tuple[Piece, Tensor]]
 
 
 def matrix(path: Trajectory, piece: Piece) -> Tensor:
-    """J_t of a piece's rows, (N, H, H): one way back through the step for each of H rows."""
+    """J_t of a piece's rows, (N, H, H)."""
+    units, few = path.units, len(piece.rows)
+    if path.apart or few * units > WIDE:
+        rows, state = _ways_back(path, piece)
+        adjoints = torch.eye(units, dtype=rows.dtype, device=rows.device)
+        found = [_way_back(rows, state, adjoint.expand_as(rows)) for adjoint in adjoints]
+        return torch.stack(found, 1)
+    rows, state = _ways_back(path, _repeated(piece, units))
+    adjoints = torch.eye(units, dtype=rows.dtype, device=rows.device).repeat(few, 1)
+    return _way_back(rows, state, adjoints).view(few, units, units)
+
+
+def _ways_back(path: Trajectory, piece: Piece) -> tuple[Tensor, Tensor]:
+    """s_t and s_{t-1} of the rows, as vectors (N, H), the first with its graph."""
     with torch.enable_grad():
-        given = flat(path, piece.before).requires_grad_()
-        _, after = path.again(piece, unflat(path, given, piece.before))
-        result = flat(path, after)
-    found = result.new_zeros(len(result), path.units, path.units)
-    if not result.requires_grad:  # the state before is not looked at
-        return found
-    for unit in range(path.units):
-        adjoint = torch.zeros_like(result)
-        adjoint[:, unit] = 1
-        (row,) = torch.autograd.grad(result, given, adjoint, retain_graph=True, allow_unused=True)
-        if row is not None:
-            found[:, unit] = row
-    return found
+        before = flat(path, piece.before).requires_grad_()
+        _, after = path.again(piece, unflat(path, before, piece.before))
+        return flat(path, after), before
+
+
+def _way_back(after: Tensor, before: Tensor, adjoint: Tensor) -> Tensor:
+    """adjoint^T J; zero where the state before is not looked at."""
+    if not after.requires_grad:
+        return torch.zeros_like(after)
+    (found,) = torch.autograd.grad(after, before, adjoint, retain_graph=True, allow_unused=True)
+    return torch.zeros_like(after) if found is None else found
+
+
+def _repeated(piece: Piece, times: int) -> Piece:
+    """Every row so many times, one after the other."""
+    parts = (piece.inputs, piece.before, piece.after)
+    inputs, before, after = ([leaf.repeat_interleave(times, 0) for leaf in p] for p in parts)
+    rows = piece.rows.repeat_interleave(times)
+    return Piece(rows, inputs, before, after, piece.step)
 
 
 def flat(path: Trajectory, state: Leaves) -> Tensor:

@@ -98,11 +98,16 @@ def saturation(
     return saturated(follow(given), threshold)
 
 
-def saturated(path: Trajectory, threshold: float, wanted: Tensor | None = None) -> Saturation:
-    """The same along a trajectory, over some of its rows (T, B)."""
+def saturated(
+    path: Trajectory,
+    threshold: float = THRESHOLD,
+    wanted: Tensor | None = None,
+    known: list[Site] | None = None,
+) -> Saturation:
+    """The same along a trajectory, over some of its rows (T, B), where `sites` are known or not."""
     if not isinstance(threshold, float) or not 0 < threshold < 1:
         raise ArgumentError(f"threshold: expected a share between 0 and 1, got {threshold!r}.")
-    tallies = [_Tally(path, site, threshold) for site in sites(path)]
+    tallies = [_Tally(path, site, threshold) for site in (sites(path) if known is None else known)]
     wanted = path.live if wanted is None else wanted & path.live
     numbers = frozenset(tally.site.number for tally in tallies)
     most = NUMBERS // max(1, len(tallies) * max(1, path.units))

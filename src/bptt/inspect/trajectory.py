@@ -143,7 +143,7 @@ def follow(subject: Subject) -> Trajectory:
     x, before, after = ([window.take(leaf.detach()) for leaf in p] for p in (inputs, before, after))
     start = initial_state(cell, batch) if subject.state is None else subject.state
     step = Step(cell, structure(subject.inputs), structure(start))
-    drawn = _draws(step, [leaf[0] for leaf in inputs], leaves_of(start))
+    drawn = draws_numbers(step, [leaf[0] for leaf in inputs], leaves_of(start))
     return Trajectory(
         step=step,
         course=window.whole,
@@ -214,7 +214,7 @@ def _resets(window: Window) -> Tensor:
     return window.take(course.reset).cpu() & _live(course)
 
 
-def _draws(step: Step, inputs: Leaves, state: Leaves) -> bool:
+def draws_numbers(step: Step, inputs: Leaves, state: Leaves) -> bool:
     """Whether a step draws random numbers."""
     draws = Draws(seed=0)
     draws.begin(0)

@@ -10,6 +10,7 @@ import torch
 from lightning.pytorch.plugins.environments import LightningEnvironment, TorchElasticEnvironment
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
+from bptt.inspect.callback import WatchCallback
 from bptt.report import write_report
 from bptt.tasks import Evaluation
 from bptt.train import processes
@@ -57,7 +58,8 @@ def fit(job: Job, screen: Screen) -> None:
         course = Course(job, module, steps, interrupt, screen)
         if job.config.network.hidden < WORTH_THREADS:
             torch.set_num_threads(1)
-        trainer = _make_trainer(training.devices, course, find_unused=not job.every_parameter_used)
+        unused = not job.every_parameter_used
+        trainer = _make_trainer(training.devices, course, _watching(job), find_unused=unused)
         try:
             with explained_cell(cell):
                 trainer.fit(module, steps)
@@ -84,7 +86,18 @@ def conclude(job: Job, run: Run) -> dict[str, Evaluation]:
     return found
 
 
-def _make_trainer(devices: int, course: Course, *, find_unused: bool) -> lightning.Trainer:
+def _watching(job: Job) -> list[WatchCallback]:
+    """The first process's look at the gradient's way, if it is wanted."""
+    every = job.config.training.watch
+    if job.run is None or not every:
+        return []
+    done = job.state.position.done
+    return [WatchCallback(every, folder=job.run.folder, start=done, model=job.network)]
+
+
+def _make_trainer(
+    devices: int, course: Course, watching: list[WatchCallback], *, find_unused: bool
+) -> lightning.Trainer:
     """A trainer for one pass over a stream of steps; all else about an epoch is the course's."""
     on_gpu, nodes = torch.cuda.is_available(), processes.nodes()
     here = devices // nodes
@@ -102,7 +115,7 @@ def _make_trainer(devices: int, course: Course, *, find_unused: bool) -> lightni
         # Named, for Lightning would else guess from what a cluster's job sets in the environment.
         plugins=[TorchElasticEnvironment() if by_torchrun else LightningEnvironment()],
         max_epochs=1,
-        callbacks=[course],
+        callbacks=[course, *watching],
         limit_val_batches=0,
         num_sanity_val_steps=0,
         logger=False,

@@ -37,7 +37,8 @@ def resumed_job(folder: Path, epochs: int | None, checkpoint_every: float | None
     run = Run.open(folder)
     config = run.read_config()
     _check_processes(config.training.devices)
-    config = replace(config, training=config.training.with_changes(epochs, checkpoint_every))
+    changes = {"epochs": epochs, "checkpoint_every": checkpoint_every}
+    config = replace(config, training=config.training.with_changes(**changes))
     with run.held() if processes.is_first() else nullcontext():
         return _resumed(run, config)
 

@@ -29,6 +29,7 @@ class Run:
     model.json      the network and the task, enough to use the weights
     model.safetensors   the weights of the best epoch so far
     metrics.csv     a row for each step and for each look at the validation part
+    gradient.csv    figures of the gradient's way back through time, every so many steps
     evaluation.json figures on the validation and test parts, once training is over
     report.html     the same as a page
     checkpoint/     what --resume needs
@@ -40,6 +41,7 @@ class Run:
         self.model = folder / "model.json"
         self.weights = folder / "model.safetensors"
         self.metrics = folder / "metrics.csv"
+        self.gradient = folder / "gradient.csv"
         self.evaluation = folder / "evaluation.json"
         self.report = folder / "report.html"
         self.checkpoint = folder / "checkpoint" / "state.pt"
@@ -129,7 +131,8 @@ class Run:
     def _clear(self) -> None:
         """Remove a run's own files, its config last; whatever else lies in the folder stays."""
         self.clear_verdict()
-        for path in (self.checkpoint, self.metrics, self.weights, self.model, self.config):
+        own = (self.checkpoint, self.metrics, self.gradient, self.weights, self.model, self.config)
+        for path in own:
             path.unlink(missing_ok=True)
 
 
