@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.showing import bars, line_chart, number, optional, to_polars
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Piece, Trajectory, follow
 from bptt.step import Leaves
@@ -20,7 +21,7 @@ BYTES = 64_000_000
 WIDE = 4096
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Jacobians:
     """The size of J_t = ds_t/ds_{t-1}, for each step and sequence; NaN beyond a sequence's length.
 
@@ -46,6 +47,44 @@ class Jacobians:
         """The first step and sequence whose Jacobian is no number; None if all are."""
         found = np.argwhere(self.live & ~np.isfinite(self.norm))
         return (int(found[0][0]), int(found[0][1])) if len(found) else None
+
+    def to_frame(self) -> Any:
+        """A polars DataFrame: step, sequence, quantity, value; where a step counts."""
+        quantities = {"norm": self.norm, "spectral radius": self.spectral_radius}
+        if self.singular_values is not None:
+            values = np.moveaxis(self.singular_values, -1, 0)
+            quantities |= {f"singular value {i + 1}": v for i, v in enumerate(values)}
+        steps, sequences = np.nonzero(self.live)
+        return to_polars(
+            {
+                "step": np.tile(self.steps[steps], len(quantities)),
+                "sequence": np.tile(sequences, len(quantities)),
+                "quantity": np.repeat(list(quantities), len(steps)),
+                "value": np.concatenate([part[self.live] for part in quantities.values()]),
+            }
+        )
+
+    def plot(self) -> Any:
+        """An altair chart: mean norm and spectral radius of each step."""
+        polars = optional("polars")
+        frame = self.to_frame().filter(~polars.col("quantity").str.starts_with("singular"))
+        means = frame.group_by("step", "quantity", maintain_order=True).agg(polars.mean("value"))
+        return line_chart(means, "step", "value", "quantity", "Jacobian of each step")
+
+    def __repr__(self) -> str:
+        count = f"{len(self.steps)} steps, {self.live.shape[1]} sequences"
+        lines = [f"Jacobians ds_t/ds_(t-1): {count}"]
+        for name, part in (("norm", self.norm), ("spectral radius", self.spectral_radius)):
+            known = part[np.isfinite(part)]
+            if len(known):
+                low, middle, high = np.quantile(known, (0.05, 0.5, 0.95))
+                span = f"(5 to 95 %: {number(low)} to {number(high)})"
+                lines.append(
+                    f"  {name:<16} {number(middle)} {span}, by step {bars(_by_step(part))}"
+                )
+        if self.broken is not None:
+            lines.append("  not finite at step {}, sequence {}, first".format(*self.broken))
+        return "\n".join(lines)
 
 
 def jacobians(
@@ -100,6 +139,13 @@ def jacobians(
         backend=backend,
     )
     return measured(follow(given), singular_values=singular_values)
+
+
+def _by_step(part: np.ndarray) -> np.ndarray:
+    """(T,) mean over the sequences whose number is finite; NaN where there is none."""
+    known = np.isfinite(part)
+    sums = np.where(known, part, 0.0).sum(1)
+    return np.where(known.any(1), sums / np.maximum(known.sum(1), 1), np.nan)
 
 
 def measured(

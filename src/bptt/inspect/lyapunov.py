@@ -9,14 +9,16 @@ from torch import Tensor
 
 from bptt.errors import ArgumentError
 from bptt.inspect.jacobian import matrices
+from bptt.inspect.showing import bars, line_chart, number, to_polars
 from bptt.inspect.subject import Subject, subject
 from bptt.inspect.trajectory import Trajectory, follow
 
 BLOCKS = 10  # of a sequence, whose means tell how far chance moves the mean over all of them
+SHOWN = 5  # exponents in a chart or text
 LEAST = 2 * BLOCKS  # steps: fewer give no error that means anything
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Lyapunov:
     """Lyapunov exponents, in nats a step: a change of the state grows as exp(exponent * steps).
 
@@ -39,6 +41,36 @@ class Lyapunov:
     def is_chaotic(self) -> bool:
         """Whether the largest exponent is above 0 by more than twice its error."""
         return bool(self.exponents[0] > 2 * self.error[0])
+
+    def to_frame(self) -> Any:
+        """A polars DataFrame: index, exponent, error."""
+        index = np.arange(1, len(self.exponents) + 1)
+        return to_polars({"index": index, "exponent": self.exponents, "error": self.error})
+
+    def plot(self) -> Any:
+        """An altair chart of how the estimates of the largest exponents went."""
+        shown = self.history[:, :SHOWN]
+        steps = np.arange(self.warmup + 1, self.warmup + 1 + len(shown))
+        frame = to_polars(
+            {
+                "step": np.repeat(steps, shown.shape[1]),
+                "estimate": shown.flatten(),
+                "exponent": np.tile(np.arange(1, shown.shape[1] + 1), len(shown)),
+            }
+        )
+        return line_chart(frame, "step", "estimate", "exponent", "Lyapunov exponents, estimates")
+
+    def __repr__(self) -> str:
+        pairs = zip(self.exponents[:SHOWN], self.error[:SHOWN], strict=True)
+        first = ", ".join(f"{number(value)} ± {number(error)}" for value, error in pairs)
+        more = ", ..." if len(self.exponents) > SHOWN else ""
+        verdict = "chaos: small changes grow" if self.is_chaotic else "small changes do not grow"
+        return (
+            f"Lyapunov exponents, nats a step: {first}{more}\n"
+            f"  {verdict}; {len(self.exponents)} of {self.units}, from {len(self.history)} steps "
+            f"after {self.warmup}\n"
+            f"  estimate of the largest so far {bars(self.history[:, 0])}"
+        )
 
 
 def lyapunov(

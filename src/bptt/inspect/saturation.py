@@ -9,6 +9,7 @@ from torch import Tensor
 
 from bptt.errors import ArgumentError
 from bptt.inspect.nonlinearity import Call, Calls, Site, sites
+from bptt.inspect.showing import bars, line_chart, percent, to_polars
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Trajectory, follow
 
@@ -18,7 +19,7 @@ THRESHOLD = 0.1
 NUMBERS = 8_000_000  # that all non-linearities together may hold at a time
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False, repr=False)
 class Saturation:
     """The share of units in the flat part of each non-linearity, over all steps that count.
 
@@ -41,6 +42,45 @@ class Saturation:
     steps: dict[str, np.ndarray]
     dead: dict[str, np.ndarray]
     threshold: float
+
+    def to_frame(self) -> Any:
+        """A polars DataFrame, a row for each unit: name, where, unit, share, dead."""
+        sizes = [len(self.units[name]) for name in self.names]
+        shares = [np.zeros(0), *(self.units[name] for name in self.names)]
+        return to_polars(
+            {
+                "name": np.repeat(self.names, sizes).tolist(),
+                "where": np.repeat(self.where, sizes).tolist(),
+                "unit": [unit for size in sizes for unit in range(size)],
+                "share": np.concatenate(shares),
+                "dead": [bool(dead) for name in self.names for dead in self.dead[name]],
+            }
+        )
+
+    def plot(self) -> Any:
+        """An altair chart: the share of flat units at each step."""
+        steps = [np.arange(len(self.steps[name])) for name in self.names]
+        frame = to_polars(
+            {
+                "step": np.concatenate([np.zeros(0, int), *steps]),
+                "share": np.concatenate([np.zeros(0), *(self.steps[n] for n in self.names)]),
+                "name": [name for name in self.names for _ in self.steps[name]],
+            }
+        )
+        return line_chart(frame, "step", "share", "name", "Share of units in the flat part")
+
+    def __repr__(self) -> str:
+        if not self.names:
+            return "Saturation: the step has no function with a flat part."
+        size = max(map(len, self.names))
+        lines = [f"Saturation: units whose slope is below {percent(self.threshold)} of the largest"]
+        for i, name in enumerate(self.names):
+            dead = int(self.dead[name].sum())
+            said = f", {dead} of {len(self.dead[name])} units dead" if dead else ""
+            place = f"  {self.where[i]}" if self.where[i] else ""
+            shown = f"{percent(self.share[i]):>6}  by step {bars(self.steps[name], 30)}"
+            lines.append(f"  {name:<{size}} {shown}{said}{place}")
+        return "\n".join(lines)
 
 
 def saturation(

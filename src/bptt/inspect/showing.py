@@ -1,0 +1,76 @@
+"""What results share in being shown: text for a terminal, a table, a chart."""
+
+import math
+from collections.abc import Mapping, Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+
+BLOCKS = "▁▂▃▄▅▆▇█"
+
+
+def optional(name: str) -> Any:
+    """A package that only tables and charts need.
+
+    Raises:
+        ImportError: it is not installed.
+    """
+    try:
+        return import_module(name)
+    except ImportError as error:
+        raise ImportError(
+            f"to_frame() and plot() take {name}, which is not installed: "
+            'pip install "bptt[train]". The numbers are in the attributes without it.'
+        ) from error
+
+
+def to_polars(columns: Mapping[str, Any]) -> Any:
+    """A polars DataFrame of columns of one length."""
+    return optional("polars").DataFrame(dict(columns))
+
+
+def line_chart(frame: Any, x: str, y: str, colour: str, title: str) -> Any:
+    """An altair chart of one line for each value of a column."""
+    alt = optional("altair")
+    return (
+        alt.Chart(frame, title=title)
+        .mark_line()
+        .encode(x=f"{x}:Q", y=f"{y}:Q", color=f"{colour}:N", tooltip=[x, y, colour])
+    )
+
+
+def bars(values: Sequence[float] | np.ndarray, width: int = 60) -> str:
+    """Numbers as a row of blocks, the mean of neighbours where there are many; "·" for none.
+
+    >>> bars([0, 1, 2, float("nan")])
+    '▁▄█·'
+    """
+    pieces = np.array_split(np.asarray(values, float), min(width, len(values)))
+    means = [_mean(piece) for piece in pieces]
+    known = [mean for mean in means if math.isfinite(mean)]
+    low, high = (min(known), max(known)) if known else (0.0, 0.0)
+    span = (high - low) or 1.0
+    return "".join(
+        BLOCKS[int((mean - low) / span * (len(BLOCKS) - 1) + 0.5)] if math.isfinite(mean) else "·"
+        for mean in means
+    )
+
+
+def number(value: float) -> str:
+    """A number in three digits.
+
+    >>> [number(x) for x in (0.12345, 1234.5, 1e-7, float("inf"))]
+    ['0.123', '1234', '1e-07', 'inf']
+    """
+    return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
+
+
+def percent(share: float) -> str:
+    """A share, as 12 %."""
+    return f"{100 * share:.0f} %" if share >= 0.1 or not share else f"{100 * share:.2g} %"
+
+
+def _mean(piece: np.ndarray) -> float:
+    finite = piece[np.isfinite(piece)]
+    return float(finite.mean()) if len(finite) else math.nan
