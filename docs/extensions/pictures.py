@@ -9,6 +9,7 @@ from html import escape
 from pathlib import Path
 
 from docutils import nodes
+from figures import unfolded
 from figures.drawing import COLOURS, drawn
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
@@ -19,8 +20,9 @@ def inside_a_page(name: str, svg: str, words: str) -> str:
     body = svg.replace(COLOURS, "")
     body = re.sub(r'\bid="', f'id="{name}-', body)
     body = re.sub(r"url\(#", f"url(#{name}-", body)
-    label = f'<svg role="img" aria-label="{escape(words)}"'
-    return f'<figure class="picture">{body.replace("<svg", label, 1)}</figure>'
+    if "aria-label" not in body[: body.index(">")]:
+        body = body.replace("<svg", f'<svg role="img" aria-label="{escape(words)}"', 1)
+    return f'<figure class="picture">{body}</figure>'
 
 
 class DrawPictures(SphinxPostTransform):
@@ -37,6 +39,13 @@ class DrawPictures(SphinxPostTransform):
                 image.replace_self(nodes.raw("", svg, format="html"))
 
 
+def add_pages(app: Sphinx, error: Exception | None) -> None:
+    """What readers can play with, as pages that an iframe shows."""
+    if error is None and app.builder.format == "html":
+        (app.outdir / "_static" / "unfolded.html").write_text(unfolded.page())
+
+
 def setup(app: Sphinx) -> dict[str, bool]:
     app.add_post_transform(DrawPictures)
+    app.connect("build-finished", add_pages)
     return {"parallel_read_safe": True, "parallel_write_safe": False}

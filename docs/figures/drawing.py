@@ -62,12 +62,12 @@ def drawn(name: str) -> str:
     """A picture as SVG, with the colours of a light and of a dark page."""
     torch.manual_seed(0)
     picture = import_module(f"figures.{name}").draw()
-    svg = picture if isinstance(picture, str) else _svg(picture)
-    return svg.replace(">", f">{COLOURS}", 1)
+    return picture if isinstance(picture, str) else _svg(picture)
 
 
 def _svg(chart: alt.TopLevelMixin) -> str:
-    return vl_convert.vegalite_to_svg(chart.configure(**LOOK).to_dict())
+    svg = vl_convert.vegalite_to_svg(chart.configure(**LOOK).to_dict())
+    return svg.replace(">", f">{COLOURS}", 1)
 
 
 def curves(

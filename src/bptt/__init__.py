@@ -6,7 +6,7 @@ from bptt.lazy import make_lazy
 from bptt.version import __version__
 
 if TYPE_CHECKING:
-    from bptt import cells, errors, inspect, methods, nn, remedies, streams, testing
+    from bptt import cells, errors, inspect, methods, nn, picture, remedies, streams, testing
     from bptt.finite import detect_nonfinite
     from bptt.methods import Checkpointed, Full, Truncated
     from bptt.plan import Plan, plan
@@ -26,6 +26,7 @@ __all__ = [
     "inspect",
     "methods",
     "nn",
+    "picture",
     "plan",
     "remedies",
     "streams",
