@@ -5,65 +5,15 @@ import torch
 
 import bptt
 from bptt.errors import ArgumentError, RunError
-from bptt.tasks import DataOptions
 from bptt.tasks.excerpts import Wanted
-from bptt.train.config import NetworkOptions, TrainingOptions
-from bptt.train.job import new_job
 from bptt.train.subject import only, open_subject, subject_of
-
-
-def panel(path):
-    """Two series, words, a column known ahead and one whose name is markup."""
-    rows = ["day,shop,price,<b>,y"]
-    level = torch.arange(90).mul(0.4).sin().tolist()
-    for shop in ("north", "south"):
-        rows += [
-            f"2024-{1 + k // 28:02}-{1 + k % 28:02},{shop},{k % 5},{'wet' if k % 3 else 'dry'},{v}"
-            for k, v in enumerate(level)
-        ]
-    path.write_text("\n".join(rows))
-
-
-def sequences(path):
-    rows = ["id,kind,x"]
-    for number in range(40):
-        rows += [f"s{number},{'ab'[number % 2]},{number % 2 + k}" for k in range(3 + number % 5)]
-    path.write_text("\n".join(rows))
-
-
-DATA = {
-    "forecast": (
-        panel,
-        "a.csv",
-        DataOptions(
-            target=("y",), group="shop", time="day", known=("price",), horizon=2, window=12
-        ),
-    ),
-    "classify": (sequences, "a.csv", DataOptions(label="kind", group="id")),
-    "text": (
-        lambda path: path.write_text("the cat sat on the mat, and that was that. " * 30),
-        "a.txt",
-        DataOptions(window=20),
-    ),
-}
+from small_runs import DATA, begun
 
 
 @pytest.fixture(params=DATA, scope="module")
 def job(request, tmp_path_factory):
-    """A run that was begun: its network untrained, but for a read-out that says something."""
-    write, name, options = DATA[request.param]
-    tmp_path = tmp_path_factory.mktemp(request.param)
-    write(tmp_path / name)
-    torch.manual_seed(0)
-    network = NetworkOptions(cell="elman", hidden=5, layers=2, dropout=0.3)
-    made = new_job(
-        str(tmp_path / name), None, options, network, TrainingOptions(), out=tmp_path / "run"
-    )
-    torch.nn.init.normal_(made.network.read_out.weight)
-    made.network.eval()
-    made.run.write_weights(made.network.state_dict())
-    made.run.release()
-    return made
+    """A run of each task."""
+    return begun(request.param, tmp_path_factory.mktemp(request.param))
 
 
 def step_losses(subject):

@@ -32,9 +32,14 @@ def load_trained(folder: Path) -> Trained:
     """
     run = Run.open(folder)
     network, task = load_model(run)
+    note_unfinished(run)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    return Trained(forward_of(network.to(device), device), task)
+
+
+def note_unfinished(run: Run) -> None:
+    """Give a `RunWarning` where training has not come to its end."""
     if not run.evaluation.exists():
         note = f"{run} has not been trained to its end; this is the best network so far"
         mend = f"Go on with: bptt train --resume {shlex.quote(str(run))}"
-        warnings.warn(f"{note}. {mend}", RunWarning, stacklevel=2)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    return Trained(forward_of(network.to(device), device), task)
+        warnings.warn(f"{note}. {mend}", RunWarning, stacklevel=3)

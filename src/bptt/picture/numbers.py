@@ -5,6 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from bptt.picture.sketch import titles
 from bptt.picture.words import among, figure
 
 if TYPE_CHECKING:
@@ -94,9 +95,10 @@ def _folded(picture: "Unfolded", row: int, start: int) -> str:
     norms = credit.state[row]
     share = norms[:start].sum() / norms.sum() if norms.sum() else 0.0
     span = f"step {first}" if start == 1 else f"steps {first} to {start + first - 1}"
+    called = titles(list(credit.parameters))
     terms = [
         f"{figure(float(values[row, :start].sum()))} of {figure(float(values[row].sum()))} to "
-        f"∂E/∂{name}"
+        f"∂E/∂{called[name]}"
         for name, values in credit.parameters.items()
     ]
     told = f" and give {among(terms[:4])} (sums of the terms' norms)" if terms else ""

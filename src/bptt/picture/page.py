@@ -60,7 +60,6 @@ def fragment(picture: "Unfolded") -> str:
 def moment(picture: "Unfolded", row: int) -> dict[str, Any]:
     """What `shown` gives of a loss time, and all that is said of it."""
     values = shown(picture, row)
-    several = len(picture.flow.leaves) > 1
     start, t = picture.start(row), values["t"]
     name = f", {values['called']}" if values["called"] else ""
     values |= {
@@ -71,7 +70,7 @@ def moment(picture: "Unfolded", row: int) -> dict[str, Any]:
         "with Tab and the arrow keys, to read its term and number.",
         "say": [
             [
-                ". ".join(told_lines(values, part, column, k - (part.kind == "before"), several))
+                ". ".join(told_lines(values, part, column, k - (part.kind == "before")))
                 for column, k in enumerate(values["k"])
             ]
             for part in picture.sketch.parts

@@ -260,6 +260,26 @@ def short(name: str) -> str:
     return owner.rpartition(".")[2] if own == "weight" and owner else own
 
 
+def titles(names: Sequence[str]) -> dict[str, str]:
+    """For each weight the end of its name that tells it apart from the others.
+
+    >>> titles(["cells.0.Wx", "cells.1.Wx", "read_out.weight", "read_out.bias"])
+    {'cells.0.Wx': '0.Wx', 'cells.1.Wx': '1.Wx', 'read_out.weight': 'read_out', \
+'read_out.bias': 'bias'}
+    """
+    found = {}
+    for name in names:
+        pieces, ends = name.split("."), short(name)
+        count = 1
+        while sum(short(other) == short(name) for other in names) > 1 and count < len(pieces):
+            count += 1
+            ends = ".".join(pieces[-count:])
+            if sum(other.endswith("." + ends) or other == ends for other in names) == 1:
+                break
+        found[name] = ends
+    return found
+
+
 class _Names:
     """What the cell calls the weights that a fixed tensor is made of."""
 

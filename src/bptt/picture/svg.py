@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from bptt.picture.grid import Grid
 from bptt.picture.numbers import shown
 from bptt.picture.shapes import RADIUS, body, line
-from bptt.picture.sketch import Part
+from bptt.picture.sketch import Part, titles
 from bptt.picture.style import style
 from bptt.picture.words import filled, say, term
 
@@ -108,7 +108,7 @@ class _Drawing:
 
     def _told(self, part: Part, column: int, k: int) -> str:
         """What is read when a part is pointed at."""
-        return "; ".join(told_lines(self.shown, part, column, k, len(self.picture.flow.leaves) > 1))
+        return "; ".join(told_lines(self.shown, part, column, k))
 
     def _error(self, column: int) -> str:
         """E_t, above what it is taken of, at the loss time alone."""
@@ -166,7 +166,7 @@ class _Folded(_Drawing):
         )
 
 
-def told_lines(values: dict[str, Any], part: Part, column: int, k: int, several: bool) -> list[str]:
+def told_lines(values: dict[str, Any], part: Part, column: int, k: int) -> list[str]:
     """What is said of a part: the formula's term and its number, for each weight there."""
 
     def number(key: str) -> str:
@@ -175,8 +175,9 @@ def told_lines(values: dict[str, Any], part: Part, column: int, k: int, several:
     if values["k"][column] > values["t"]:
         return [f"step {k} comes after t = {values['t']}: E does not depend on it"]
     keys = {"state": f"s{part.leaf}", "before": f"b{part.leaf}", "input": "x", "output": "y"}
+    several, called = "s1" in values["v"], titles([n[2:] for n in values["v"] if n[0] == "w"])
     own = [(say(part, several), keys[part.kind])] if part.kind in keys else []
-    own += [(term(name), f"w:{name}") for name in part.parameters]
+    own += [(term(called.get(name, name)), f"w:{name}") for name in part.parameters]
     if part.kind == "output" and k != values["t"]:
         return [f"y of step {k} is not looked at by E of step {values['t']}"]
     if not own:

@@ -7,7 +7,7 @@ import numpy as np
 
 from bptt.lesson.notation import bar, sub
 from bptt.picture.numbers import shown, width
-from bptt.picture.sketch import short
+from bptt.picture.sketch import titles
 from bptt.picture.words import figure
 
 if TYPE_CHECKING:
@@ -45,11 +45,11 @@ def _way(picture: "Unfolded", t: int, room: int) -> list[str]:
         size = width(float(norms[lag]), float(norms.max()))
         arrow = next(drawn for least, drawn in ARROWS if size >= least)
         state = f"s{sub(t - lag)} "
-        if len(" ".join([state, arrow, *pieces])) + 4 > room:
+        if len(" ".join([state, arrow, *pieces])) + 2 > room:
             pieces.insert(0, "⋯ ")
             break
         pieces = [state, *([arrow, *pieces] if lag else pieces)]
-    return [" " + "".join(pieces)]
+    return ["".join(pieces)]
 
 
 def _table(picture: "Unfolded", room: int) -> list[str]:
@@ -60,7 +60,7 @@ def _table(picture: "Unfolded", room: int) -> list[str]:
     largest = float(credit.state[row].max()) or 1.0
     named = any(picture.names)
     head = ["k", *(["called"] if named else []), "‖∂E/∂sₖ‖", "".ljust(BAR)]
-    head += [short(name) for name in credit.parameters]
+    head += titles(list(credit.parameters)).values()
     body = [
         [
             str(k + first),
@@ -71,20 +71,20 @@ def _table(picture: "Unfolded", room: int) -> list[str]:
         ]
         for k in steps
     ]
-    return _columns([head, *body], room)
+    return in_columns([head, *body], room)
 
 
 def _share(value: float, largest: float) -> float:
     return value / largest if np.isfinite(value / largest) else 0.0
 
 
-def _columns(rows: list[list[str]], room: int) -> list[str]:
+def in_columns(rows: list[list[str]], room: int) -> list[str]:
     """Rows set in columns, as many as there is room for."""
     wide = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     kept = len(wide)
-    while kept > 3 and 1 + sum(wide[:kept]) + 2 * (kept - 1) > room:
+    while kept > 3 and sum(wide[:kept]) + 2 * (kept - 1) > room:
         kept -= 1
     return [
-        " " + "  ".join(cell.rjust(wide[place]) for place, cell in enumerate(row[:kept])).rstrip()
+        "  ".join(cell.rjust(wide[place]) for place, cell in enumerate(row[:kept])).rstrip()
         for row in rows
     ]

@@ -15,7 +15,7 @@ from bptt.picture.grid import Grid
 from bptt.picture.place import Layout, arrange
 from bptt.picture.sketch import Sketch, sketch
 
-ROOM = 1010  # pixels for the steps of a drawing, if not told otherwise
+ROOM = 1060  # pixels for the steps of a drawing, if not told otherwise
 MOST_TIMES = 64  # loss times that a slider leads through
 FEWEST, MOST = 2, 8  # steps drawn
 

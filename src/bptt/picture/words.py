@@ -18,7 +18,7 @@ def figure(value: float) -> str:
 
 
 def say(part: Part, several: bool) -> str:
-    """What a part stands for on the way back, with {t}, {k} and {j} (k - 1) to be filled in.
+    """What a part stands for on the way back, with its times to be `filled` in.
 
     Args:
         part: of a sketch.
@@ -31,25 +31,25 @@ def say(part: Part, several: bool) -> str:
         "state": f"∂E{{t}}/∂{state} = {chain}",
         "input": "∂E{t}/∂x{k} = ∂E{t}/∂s{k} · ∂s{k}/∂x{k}",
         "output": "∂E{t}/∂y{t}",
-        "function": f"through {part.label} of step {{k}}",
-        "gate": f"through {part.label} of step {{k}}",
-        "sum": "through the sum of step {k}",
+        "function": f"through {part.label} of step {{K}}",
+        "gate": f"through {part.label} of step {{K}}",
+        "sum": "through the sum of step {K}",
     }
     return terms.get(part.kind, "")
 
 
 def term(name: str) -> str:
     """The term of a weight's gradient that one step contributes."""
-    return f"∂E{{t}}/∂{name}, the term of step {{k}}: ∂E{{t}}/∂s{{k}} · ∂⁺s{{k}}/∂{name}"
+    return f"∂E{{t}}/∂{name}, the term of step {{K}}: ∂E{{t}}/∂s{{k}} · ∂⁺s{{k}}/∂{name}"
 
 
 def filled(template: str, t: int, k: int) -> str:
-    """A template with its times set low.
+    """A template with its times: {t}, {k} and {n}, which is k + 1, set low, {K} as it is.
 
-    >>> filled("∂E{t}/∂s{k}", 5, 3)
-    '∂E₅/∂s₃'
+    >>> filled("∂E{t}/∂s{k} of step {K}", 5, 3)
+    '∂E₅/∂s₃ of step 3'
     """
-    low = {"t": sub(t), "k": sub(k), "n": sub(k + 1)}
+    low = {"t": sub(t), "k": sub(k), "n": sub(k + 1), "K": str(k)}
     for letter, text in low.items():
         template = template.replace(f"{{{letter}}}", text)
     return template

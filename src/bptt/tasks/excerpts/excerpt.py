@@ -126,6 +126,6 @@ def likeliest(outputs: Tensor, names: Sequence[str], wanted: str, count: int = 3
     order = shares.argsort(descending=True).tolist()
     chosen = [i for place, i in enumerate(order) if place < count or names[i] == wanted]
     return [
-        Answer(names[i], f"{float(shares[i]):.1%}", "this one" if names[i] == wanted else "")
+        Answer(names[i], f"{float(shares[i]):.1%}", "the right one" if names[i] == wanted else "")
         for i in chosen
     ]

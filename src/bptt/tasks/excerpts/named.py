@@ -61,5 +61,6 @@ def one_series(series: Rows, names: Sequence[str], at: str) -> int:
         return int(series[0])
     few = ", ".join(map(repr, names[:8]))
     raise ArgumentError(
-        f"there are {len(names):,} series with a step {at!r} or without: name one, such as {few}"
+        f"there are {len(names):,} series, so {at!r} alone does not say which step: name the "
+        f"series too, such as {few}"
     )

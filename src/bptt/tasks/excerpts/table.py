@@ -121,8 +121,16 @@ def _readings(data: Data, learnt: Learnt) -> dict[str, list]:
         for prefix, values in (("", panel.values), ("change of ", changes))
         for k, name in enumerate(columns.targets)
     }
-    given = (*columns.numeric, *columns.words)
-    return by_target | {name: panel.frame[name].to_list() for name in given}
+    given = {name: panel.frame[name].to_list() for name in (*columns.numeric, *columns.words)}
+    last = panel.bounds[1:][panel.series_of_row] - 1
+    ahead = {
+        f"{name}, {lead} ahead": [
+            given[name][row] for row in np.minimum(np.arange(len(last)) + lead, last).tolist()
+        ]
+        for name in columns.known
+        for lead in _leads(learnt)
+    }
+    return by_target | given | ahead
 
 
 def _answers(data: Data, learnt: Learnt, row: int, outputs: Tensor) -> list[Answer]:
