@@ -166,13 +166,23 @@ def _unchanged(rows: kernel.Rows | None, first: Tensor, name: str, reset: tuple 
     if reset is None:
         return first
     mask, fresh, mode = reset
-    if rows is not None and rows.steps is not None:
-        mask = mask & (torch.arange(len(mask))[:, None] < rows.steps)
-    some = mask.any(0)[:, None]
+    some = (mask if rows is None else _within(rows, mask)).any(0)[:, None]
     if mode == "leave":
         fresh[name] += torch.where(some, first, 0.0)
         return torch.where(some, 0.0, first)
     return torch.where(some, fresh[name], first)
+
+
+def _within(rows: kernel.Rows, mask: Tensor) -> Tensor:
+    """(T, R) the mask of resets at the steps that rows go through."""
+    sequence, start, steps, direction, _ = rows
+    mask = mask if sequence is None else mask[:, sequence]
+    if steps is None:
+        return mask
+    start = torch.zeros_like(steps) if start is None else start
+    time, last = torch.arange(len(mask))[:, None], start + direction * (steps - 1)
+    inside = (torch.minimum(start, last) <= time) & (time <= torch.maximum(start, last))
+    return mask & inside & (steps > 0)
 
 
 def flat_leaf(leaf: Tensor, dtype: torch.dtype) -> Tensor:

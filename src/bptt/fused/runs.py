@@ -1,12 +1,13 @@
 """Runs back through time as the rows of one larger batch.
 
-No run needs another, so all of them, or as many as memory is set aside for, go back at once: the
-loop takes as many steps as the longest of them. What a run reads is gathered from the values of its
-sequence; what it leaves at a step is added up over the runs that went through it, before any
-product with what is stored there, which is the same for all.
+No run needs another, so many of them go back at once, each from where it begins: the loop takes as
+many steps as the longest of them. Runs of one phase do not meet, so that each leaves what it finds
+at its own steps; what runs of several phases leave at a step is added up, before any product with
+what is stored there, which is the same for all.
 """
 
 from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,7 +19,7 @@ from bptt.fused.job import Job
 from bptt.fused.loop import Rows, loop
 from bptt.methods.spans import Spans
 
-MEMORY = 1 << 23  # bytes that are gathered at once: more leaves the cache and gains nothing
+ROWS = 128  # runs that go back at once: what they carry stays in the cache next to the core
 
 
 def entering(
@@ -27,20 +28,22 @@ def entering(
     """dE/d(outputs), zero where it enters no run."""
     if spans is None or int(spans.losses.sum()) == int(course.counts.sum()):
         return list(adjoints)
-    enters = torch.zeros(course.steps * course.batch, dtype=torch.bool)
-    if len(spans.back):
-        places, steps = _places(course, spans)
-        enters[places[steps < spans.losses]] = True
-    mask = enters.view(course.steps, course.batch)
+    mask = _reached(course, spans, spans.losses).view(course.steps, course.batch)
     return [
         a if a is None else torch.where(mask.view(*mask.shape, *[1] * (a.dim() - 2)), a, 0.0)
         for a in adjoints
     ]
 
 
-def run(
-    job: Job, direction: Direction, spans: Spans, reads: Rows, seeds: Rows
-) -> tuple[Rows, Rows, Rows]:
+class _Sums(NamedTuple):
+    """What runs leave: at each step, at the beginning, and at resets."""
+
+    kept: Rows
+    end: Rows
+    anew: Rows
+
+
+def run(job: Job, direction: Direction, spans: Spans, reads: Rows, seeds: Rows) -> _Sums:
     """Adjoints kept at each step, at the beginning, and at resets, summed over the runs.
 
     Args:
@@ -50,79 +53,123 @@ def run(
         reads: what the loop reads, for all steps.
         seeds: adjoints of the final state, (B, width).
     """
-    course, names = job.course, direction.names
+    course, dtype = job.course, job.compiled.dtype
     rows = course.steps * course.batch
-    kept = {
-        part.name: torch.zeros(rows, *part.shape, dtype=job.compiled.dtype)
-        for part in direction.kept
-    }
-    end = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
-    anew = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
-    memories = [*kept.values(), *(reads[name] for name in names.step)]
-    width = sum(leaf[0].numel() for leaf in memories)
-    for group in _groups(spans, width * job.compiled.dtype.itemsize):
-        _run(job, direction, group, reads, seeds, (kept, end, anew))
-    return kept, end, anew
+    kept = {part.name: torch.empty(rows, *part.shape, dtype=dtype) for part in direction.kept}
+    ends = ({name: torch.zeros_like(seed) for name, seed in seeds.items()} for _ in range(2))
+    sums, first = _Sums(kept, *ends), True
+    for phase in spans.phase.unique():
+        runs = spans.where((spans.phase == phase).nonzero().flatten())
+        if first and int(runs.back.sum()) < rows:
+            untouched = (~_reached(course, runs, runs.back)).nonzero().flatten()
+            for leaf in kept.values():
+                leaf.index_fill_(0, untouched, 0.0)
+        enters = _reached(course, runs, runs.losses)
+        work = _Work(job, direction, reads, enters)
+        for group in _groups(course, runs):
+            _run(work, group, seeds, sums, first)
+        first = False
+    return sums
 
 
-def _groups(spans: Spans, bytes_a_step: int) -> Iterator[Spans]:
-    """Runs by length, so many at once that what they gather stays small."""
-    if not len(spans.back):
-        return
-    order = torch.argsort(spans.back, descending=True, stable=True)
-    spans = spans.where(order)
-    longest = max(int(spans.back[0]), 1)
-    size = max(MEMORY // (bytes_a_step * longest), 16)
-    for start in range(0, len(order), size):
-        yield Spans(*(part[start : start + size] for part in spans))
+def _reached(course: Course, spans: Spans, counts: Tensor) -> Tensor:
+    """(T * B,) whether a step is among the first so many of one of the runs."""
+    found = torch.zeros(course.steps * course.batch, dtype=torch.bool)
+    if len(counts):
+        steps = torch.arange(max(int(counts.max()), 1))[:, None]
+        place = _first(course, spans) + (steps if course.reverse else -steps)
+        place = place * course.batch + spans.sequence
+        found[place[steps < counts]] = True
+    return found
 
 
-def _run(
-    job: Job,
-    direction: Direction,
-    spans: Spans,
-    reads: Rows,
-    seeds: Rows,
-    sums: tuple[Rows, Rows, Rows],
-) -> None:
-    course, names = job.course, direction.names
-    places, steps = _places(course, spans)
-    inside = steps < spans.back
-    gathered = dict(reads)
-    for name, node in names.step.items():
-        rows = reads[name].index_select(0, places.flatten())
-        gathered[name] = rows.view(*places.shape, -1)
-        if node in direction.linear:
-            gathered[name].masked_fill_((steps >= spans.losses)[..., None], 0.0)
-    for name in names.sequence:
-        gathered[name] = reads[name].index_select(0, spans.sequence)
+def _first(course: Course, spans: Spans) -> Tensor:
+    """The time index that each run begins with."""
+    return course.counts[spans.sequence] - spans.end if course.reverse else spans.end - 1
+
+
+def _groups(course: Course, spans: Spans) -> Iterator[Spans]:
+    """Runs that lie near each other in time."""
+    order = torch.argsort(_first(course, spans), stable=True)
+    for start in range(0, len(order), ROWS):
+        yield spans.where(order[start : start + ROWS])
+
+
+class _Work:
+    """What groups of runs read, and memory that one after another works in.
+
+    Args:
+        job: what was run.
+        direction: the way back.
+        reads: what the loop reads, for all steps.
+        enters: (T * B,) whether a step's losses enter one of the runs.
+    """
+
+    def __init__(self, job: Job, direction: Direction, reads: Rows, enters: Tensor) -> None:
+        self.job, self.direction = job, direction
+        self._reads, self._enters, self._room = reads, enters, {}
+
+    def reads(self, window: slice, own: Tensor) -> Rows:
+        """What the loop reads in a window of steps, without losses that enter no run."""
+        names, whole = self.direction.names, self._reads
+        found = {**whole, **{name: whole[name][window] for name in names.step}}
+        for name, node in names.step.items():
+            if node in self.direction.linear:
+                flat, enters = found[name].flatten(1), self._enters[window, None]
+                masked = self.room(name, flat)
+                found[name] = torch.where(enters, flat, flat.new_zeros(()), out=masked)
+        found.update((name, whole[name].index_select(0, own)) for name in names.sequence)
+        return found
+
+    def room(self, name: str, like: Tensor) -> Tensor:
+        """Memory of a tensor's shape."""
+        room = self._room.get(name)
+        if room is None or len(room) < len(like):
+            room = self._room[name] = torch.empty_like(like)
+        return room[: len(like)]
+
+
+def _run(work: _Work, spans: Spans, seeds: Rows, sums: _Sums, first: bool) -> None:
+    """Take some runs back.
+
+    Args:
+        work: what they read.
+        spans: the runs.
+        seeds: adjoints of the final state, (B, width).
+        sums: what they leave is added to these.
+        first: whether nothing has been left at their steps before.
+    """
+    job, course, own = work.job, work.job.course, spans.sequence
+    time, (early, late) = _first(course, spans), _window(course, spans)
+    window = slice(early * course.batch, late * course.batch)
+    parts = {name: leaf[window] for name, leaf in sums.kept.items()}
+    found = parts if first else {name: work.room(name, leaf) for name, leaf in parts.items()}
+    if not first and int(spans.back.sum()) < window.stop - window.start:
+        for leaf in found.values():
+            leaf.zero_()
     begin = {
-        n: torch.where(spans.final[:, None], s.index_select(0, spans.sequence), 0.0)
-        for n, s in seeds.items()
+        name: torch.where(spans.final[:, None], seed.index_select(0, own), 0.0)
+        for name, seed in seeds.items()
     }
     ends = {name: torch.empty_like(leaf) for name, leaf in begin.items()}
     fresh = {name: torch.zeros_like(leaf) for name, leaf in begin.items()}
-    kept, end, anew = sums
-    found = {n: leaf.new_zeros(*places.shape, *leaf.shape[1:]) for n, leaf in kept.items()}
-    reset = None
-    if course.reset is not None:
-        reset = course.reset.flatten()[places].contiguous(), fresh, "leave"
-    rows = None if bool(inside.all()) else kernel.Rows(None, None, spans.back.contiguous())
-    shape = places.shape[0], places.shape[1]
-    loop(job, direction, {**gathered, **found}, shape, rows, begin, ends, reset)
-    index, own = places[inside], spans.sequence
-    for name, leaf in found.items():
-        kept[name].index_add_(0, index, leaf[inside])
+    way = 1 if course.reverse else -1
+    rows = kernel.Rows(own, time - early, spans.back.contiguous(), way, apart=True)
+    reset = None if course.reset is None else (course.reset[early:late], fresh, "leave")
+    memories, shape = {**work.reads(window, own), **found}, (late - early, course.batch)
+    loop(job, work.direction, memories, shape, rows, begin, ends, reset)
+    if not first:
+        for name, leaf in found.items():
+            parts[name] += leaf
     reaches = spans.reaches
-    for name in end:
-        end[name].index_add_(0, own[reaches], ends[name][reaches])
-        anew[name].index_add_(0, own, fresh[name])
+    for name in begin:
+        sums.end[name].index_add_(0, own[reaches], ends[name][reaches])
+        sums.anew[name].index_add_(0, own, fresh[name])
 
 
-def _places(course: Course, spans: Spans) -> tuple[Tensor, Tensor]:
-    """(K, R) the row of each run at each step, and (K, 1) the steps; its last row once it ended."""
-    steps = torch.arange(max(int(spans.back.max()), 1))[:, None]
-    step = (spans.end - 1 - steps).clamp(min=0)
+def _window(course: Course, spans: Spans) -> tuple[int, int]:
+    """The time indices that the runs go through."""
+    first = _first(course, spans)
     if course.reverse:
-        step = (course.counts[spans.sequence] - 1 - step).clamp(min=0)
-    return step * course.batch + spans.sequence, steps
+        return max(int(first.min()), 0), min(int((first + spans.back).max()), course.steps)
+    return max(int((first + 1 - spans.back).min()), 0), int(first.max()) + 1

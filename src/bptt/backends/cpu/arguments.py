@@ -67,6 +67,7 @@ class Arguments:
         end: Tensors,
         reset: tuple[Tensor, Tensors, str] | None,
         shape: tuple[int, int],
+        carried: int,
     ) -> None:
         """Writes where everything lies.
 
@@ -77,11 +78,12 @@ class Arguments:
             end: where they are stored at the end.
             reset: a `Reset`, or None.
             shape: T and B.
+            carried: rows of a carry, and of a sequence memory.
         """
         times, batch = shape
         for rows, kind in (
             (times * batch, self._steps),
-            (batch, self._sequences),
+            (carried, self._sequences),
             (1, self._weights),
         ):
             for name, slot, width in kind:
@@ -93,16 +95,18 @@ class Arguments:
             block[slot] = matrix.data_ptr()
             block[slot + 1], block[slot + 2] = matrix.stride()
         for name, slot, width in self._carries:
-            block[slot] = _address(name, begin[name], batch, width, self._dtype)
+            block[slot] = _address(name, begin[name], carried, width, self._dtype)
             last = end.get(name)
-            block[slot + 1] = 0 if last is None else _address(name, last, batch, width, self._dtype)
+            block[slot + 1] = (
+                0 if last is None else _address(name, last, carried, width, self._dtype)
+            )
         if reset is not None:
-            self._reset(block, reset, shape)
+            self._reset(block, reset, shape, carried)
         else:
             block[self._mask] = 0
 
     def _reset(
-        self, block: Block, reset: tuple[Tensor, Tensors, str], shape: tuple[int, int]
+        self, block: Block, reset: tuple[Tensor, Tensors, str], shape: tuple[int, int], carried: int
     ) -> None:
         mask, fresh, mode = reset
         if mode not in ("enter", "leave"):
@@ -110,7 +114,7 @@ class Arguments:
         block[self._mask] = _address("the mask of resets", mask, *shape, torch.bool)
         block[self.slots["leave"]] = mode == "leave"
         for name, slot, width in self._carries:
-            block[slot + 2] = _address(name, fresh[name], shape[1], width, self._dtype)
+            block[slot + 2] = _address(name, fresh[name], carried, width, self._dtype)
 
 
 def _address(name: str, tensor: Tensor, rows: int, width: int, dtype: torch.dtype) -> int:

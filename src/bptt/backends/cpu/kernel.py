@@ -9,13 +9,12 @@ from bptt.backends.cpu import crowd, scratch, simd
 from bptt.backends.cpu.arguments import Arguments, Reset, Tensors
 from bptt.backends.cpu.prepared import Entries, Prepared, Room
 from bptt.backends.cpu.program import ENTRIES, program
-from bptt.backends.cpu.rows import Rows, arrange
+from bptt.backends.cpu.rows import EVERY, Rows, arrange
 from bptt.compiler.stages import Loop
 
 __all__ = ["Kernel", "Prepared", "Reset", "Rows", "make"]
 
 SHAPES = 64  # of batches, whose calls a kernel remembers
-EVERY = Rows()
 
 
 class Kernel:
@@ -71,7 +70,7 @@ class Kernel:
             call = free.pop()
         except IndexError:
             call = self._call(rows, shape, shape[0])
-        self._arguments.fill(call.values, memories, begin, end, reset, shape)
+        self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
         buffer = scratch.take(call.room.size)
         try:
             call.use(buffer)
@@ -82,7 +81,7 @@ class Kernel:
 
     def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
         """Calls made before, which nobody makes now, where all sequences run through all steps."""
-        sequence, start, steps, direction = rows or EVERY
+        sequence, start, steps, direction, _ = rows or EVERY
         if not (sequence is start is steps is None):
             return []
         key = shape, direction, torch.get_num_threads(), self._shares_columns()
@@ -116,7 +115,7 @@ class Kernel:
         """
         shape = shape or self._arguments.times_and_batch(memories)
         call = self._call(rows, shape, shape[0] if steps is None else steps)
-        self._arguments.fill(call.values, memories, begin, end, reset, shape)
+        self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
         buffer = scratch.make(call.room.size)
         call.use(buffer)
         call.owners = {**memories, "": (dict(begin), dict(end), reset, buffer)}
@@ -134,6 +133,13 @@ class Kernel:
     def _shares_columns(self) -> bool:
         """Whether threads share the columns of few rows."""
         return self._together and not crowd.is_crowded() and simd.torch_team() is not None
+
+
+def _carried(rows: Rows | None, shape: tuple[int, int]) -> int:
+    """How many rows a carry has."""
+    if rows is None or not rows.apart:
+        return shape[1]
+    return next(len(part) for part in rows[:3] if part is not None)
 
 
 def make(loop: Loop, dtype: torch.dtype) -> Kernel:

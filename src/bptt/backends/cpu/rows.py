@@ -20,12 +20,18 @@ class Rows(NamedTuple):
             the last one going backward.
         steps: (R,) int64, how many steps a row runs, 0 allowed; None for all T.
         direction: 1 if time goes up from step to step, -1 if it goes down.
+        apart: whether carries and sequence memories have a row for each of these, in their order,
+            in place of one for each sequence: then rows may share a sequence.
     """
 
     sequence: Tensor | None = None
     start: Tensor | None = None
     steps: Tensor | None = None
     direction: int = 1
+    apart: bool = False
+
+
+EVERY = Rows()
 
 
 class Order(NamedTuple):
@@ -67,13 +73,13 @@ def arrange(rows: Rows | None, times: int, batch: int, work: int, together: bool
     Raises:
         ValueError: if a row leaves its memories.
     """
-    sequence, start, steps, direction = rows or Rows()
+    sequence, start, steps, direction, _ = rows or EVERY
     if direction not in (1, -1):
         raise ValueError(f"expected a direction of 1 or -1, got {direction}")
     if sequence is None and start is None and steps is None:
         order = _whole(times, batch, direction, work, torch.get_num_threads())
     else:
-        order = _sorted(sequence, start, steps, direction, times, batch, work)
+        order = _sorted(rows or EVERY, times, batch, work)
     return _together(order, torch.get_num_threads()) if together else order
 
 
@@ -97,26 +103,19 @@ def _whole(times: int, batch: int, direction: int, work: int, threads: int) -> O
     )
 
 
-def _sorted(
-    sequence: Tensor | None,
-    start: Tensor | None,
-    steps: Tensor | None,
-    direction: int,
-    times: int,
-    batch: int,
-    work: int,
-) -> Order:
-    size = next(len(part) for part in (sequence, start, steps) if part is not None)
-    rows = _array(sequence, size, lambda: np.arange(size))
-    begin = _array(start, size, lambda: np.full(size, 0 if direction == 1 else times - 1))
-    length = _array(steps, size, lambda: np.full(size, times))
-    _check(rows, begin, length, direction, times, batch)
+def _sorted(rows: Rows, times: int, batch: int, work: int) -> Order:
+    direction = rows.direction
+    size = next(len(part) for part in rows[:3] if part is not None)
+    sequence = _array(rows.sequence, size, lambda: np.arange(size))
+    begin = _array(rows.start, size, lambda: np.full(size, 0 if direction == 1 else times - 1))
+    length = _array(rows.steps, size, lambda: np.full(size, times))
+    _check(sequence, begin, length, direction, times, batch)
     by_length = np.argsort(-length, kind="stable")
-    rows, begin, length = rows[by_length], begin[by_length], length[by_length]
+    sequence, begin, length = sequence[by_length], begin[by_length], length[by_length]
     shares = _shares(length, work)
     return Order(
-        torch.from_numpy(begin * batch + rows),
-        torch.from_numpy(rows),
+        torch.from_numpy(begin * batch + sequence),
+        torch.from_numpy(by_length if rows.apart else sequence),
         torch.from_numpy(length),
         0,
         direction * batch,
