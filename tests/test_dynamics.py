@@ -1,6 +1,7 @@
 """Jacobians, Lyapunov exponents, saturation, diagnosis and watching against what is known."""
 
 import contextlib
+import inspect
 import math
 import sys
 import time
@@ -435,3 +436,20 @@ def test_a_look_costs_less_than_a_twentieth_of_a_hundred_steps():
             costs[step % 2 == 0].append(time.process_time() - begun)
     plain = min(costs[False])
     assert min(costs[True]) - plain < 0.05 * EVERY * plain
+
+
+def test_spikes_are_judged_by_their_surrogate_gradient():
+    cell = bptt.cells.LIF(INPUTS, H, spike=bptt.cells.Triangle(width=0.5))
+    inputs = torch.randn(T, B, INPUTS)
+    with torch.no_grad():
+        cell.Wx[:, 0] = cell.Ws[:, 0] = 0  # a neuron that is never near its threshold
+    found = saturation(cell, inputs)
+    assert found.names == ("Spike",)
+    assert found.where[0].rpartition(":")[0] == inspect.getsourcefile(bptt.cells.Triangle)
+    assert found.dead["Spike"][0]
+    state, flat = cell.initial_state(B), []
+    for x in inputs:
+        state = cell(x, state)
+        flat.append((1 - (state.u - 1).abs() / 0.5).clamp(min=0) * 0.3)
+    slope = torch.stack(flat).detach()
+    assert np.isclose(found.share[0], (slope < 0.1 * slope.max()).double().mean())

@@ -14,11 +14,12 @@ from bptt.course import Course
 from bptt.draws import Draws
 from bptt.engine import plain_numerics
 from bptt.inspect.jacobian import measured
+from bptt.inspect.sample import from_step, rows_of
 from bptt.inspect.subject import Subject
 from bptt.inspect.trajectory import Trajectory, draws_numbers
 from bptt.step import Leaves, Step
 from bptt.structure import leaves_of, structure
-from bptt.unroll import initial_state, unroll
+from bptt.unroll import initial_state
 
 SEQUENCES = 4  # the longest of the batch
 STEPS = 20  # their last: enough for a rate, which says what is left from any earlier step
@@ -50,11 +51,11 @@ def glimpse(given: Subject) -> Glimpse | None:
 
     Modules are as in evaluation meanwhile, so that dropout does not blur what is seen.
     """
-    few = _few(given)
-    if few is None:
-        return None
-    with _evaluated(few.cell):
-        path, fade = _walk(_window(few))
+    with _evaluated(given.cell):
+        few = _few(given)
+        if few is None:
+            return None
+        path, fade = _walk(few)
         rate = _rate(fade)
         last = torch.zeros_like(path.live)
         last[-1, :EIGENVALUES] = True
@@ -65,50 +66,27 @@ def glimpse(given: Subject) -> Glimpse | None:
 
 
 def _few(given: Subject) -> Subject | None:
-    """The longest sequences, as long as the shortest of them, in the order of processing."""
+    """The last steps of the longest sequences, cut to the shortest of them."""
     counts = given.counts().cpu()
     chosen = counts.argsort(descending=True, stable=True)[:SEQUENCES]
     chosen = chosen[counts[chosen] > 0]
     if not len(chosen):
         return None
+    few = rows_of(given, chosen)
     end = int(counts[chosen].min())
+    inputs, reset = (first_steps(part, end, given.reverse) for part in (few.inputs, few.reset))
+    state = initial_state(given.cell, len(chosen)) if few.state is None else few.state
+    few = replace(few, inputs=inputs, state=state, lengths=None, reset=reset, reverse=False)
+    return from_step(few, max(0, end - STEPS))
+
+
+def first_steps(part: Any, end: int, reverse: bool) -> Any:
+    """The first steps in the order of processing: those that all sequences have."""
 
     def steps(leaf: Tensor) -> Tensor:
-        taken = leaf.detach()[:end, chosen]
-        return taken.flip(0) if given.reverse else taken
+        return leaf[:end].flip(0) if reverse else leaf[:end]
 
-    def rows(leaf: Tensor) -> Tensor:
-        whole = leaf.dim() and len(leaf) == given.batch
-        return leaf.detach()[chosen] if whole else leaf.detach()
-
-    inputs, reset = (
-        pytree.tree_map_only(Tensor, steps, part) for part in (given.inputs, given.reset)
-    )
-    state, fresh = (
-        pytree.tree_map_only(Tensor, rows, part) for part in (given.state, given.reset_state)
-    )
-    state = initial_state(given.cell, len(chosen)) if state is None else state
-    return replace(
-        given, inputs=inputs, state=state, lengths=None, reset=reset, reset_state=fresh,
-        reverse=False,
-    )  # fmt: skip
-
-
-def _window(few: Subject) -> Subject:
-    """The last steps, from the state that they begin in."""
-    start = max(0, few.steps - STEPS)
-    if not start:
-        return few
-    first, last = (
-        {
-            "inputs": pytree.tree_map(lambda leaf, part=part: leaf[part], few.inputs),
-            "reset": None if few.reset is None else few.reset[part],
-        }
-        for part in (slice(None, start), slice(start, None))
-    )
-    with torch.no_grad():
-        _, state = unroll(few.cell, state=few.state, reset_state=few.reset_state, **first)
-    return replace(few, state=state, **last)
+    return pytree.tree_map_only(Tensor, steps, part)
 
 
 def _walk(few: Subject) -> tuple[Trajectory, Tensor]:

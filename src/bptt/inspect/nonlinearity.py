@@ -16,6 +16,7 @@ from bptt.compiler.once import refs
 from bptt.compiler.record import Operation, Ref
 from bptt.compiler.trace import Trace, Untraceable, trace
 from bptt.errors import CellError
+from bptt.inspect.surrogate import own_slopes, place_of
 from bptt.inspect.trajectory import Piece, Trajectory
 
 # torch's pointwise functions that are flat, or nearly, over a part of their range.
@@ -46,7 +47,8 @@ class Site(NamedTuple):
         where: the user's file and line, "" if only torch's own code does it.
         code: that line.
         axis: of its argument's axes, the batch, or the batch merged with features behind it.
-        steepest: the function's largest |slope|.
+        steepest: the function's largest |slope|; of one of the user's own, the largest seen.
+        own: whether it is a `torch.autograd.Function`; its number is one of those.
     """
 
     number: int
@@ -55,6 +57,7 @@ class Site(NamedTuple):
     code: str
     axis: int
     steepest: float
+    own: bool = False
 
 
 class Call(NamedTuple):
@@ -106,15 +109,51 @@ def sites(path: Trajectory) -> list[Site]:
     Raises:
         CellError: a step that cannot be traced.
     """
-    piece = next(path.pieces(path.live, _ROWS))
-    if not path.apart:
-        rows = torch.arange(_ROWS) % len(piece.rows)
-        inputs, before = ([leaf[rows] for leaf in part] for part in (piece.inputs, piece.before))
-        piece = piece._replace(inputs=inputs, before=before)
+    piece = _many(path)
     traced = _trace(path, piece)
     calls = Calls()
-    path.run(piece, piece.before, calls)
-    return _named(list(_found(traced, calls, len(piece.before[0]))))
+    with torch.no_grad():
+        path.run(piece, piece.before, calls)
+    rows = len(piece.rows)
+    own = [_own(i, *found, rows) for i, found in enumerate(own_slopes(path, piece))]
+    return _named([*_found(traced, calls, rows), *own])
+
+
+def slopes(path: Trajectory, piece: Piece, known: Sequence[Site]) -> list[Tensor]:
+    """|phi'| of each site at a piece's rows, (N, U)."""
+    wanted = frozenset(site.number for site in known if not site.own)
+    calls = Calls(wanted)
+    if wanted:
+        with torch.no_grad():
+            path.run(piece, piece.before, calls)
+    own = own_slopes(path, piece) if len(wanted) < len(known) else []
+    found = [own[s.number][1] if s.own else calls.found[s.number].slope() for s in known]
+    return [
+        by_row(slope, site.axis, len(piece.rows)) for slope, site in zip(found, known, strict=True)
+    ]
+
+
+def by_row(slope: Tensor, axis: int, rows: int) -> Tensor:
+    """(N, U) of a tensor whose axis is N, or N merged with features behind it."""
+    return slope.unflatten(axis, (rows, -1)).movedim(axis, 0).flatten(1)
+
+
+def _many(path: Trajectory) -> Piece:
+    """Rows from all over a trajectory, some of them several times; or, if need be, a step's own."""
+    if path.apart:
+        return next(path.pieces(path.live, 1))
+    live = path.live.flatten().nonzero().flatten()
+    return path.piece(live[torch.linspace(0, len(live) - 1, _ROWS).long()])
+
+
+def _own(number: int, function: Any, slope: Tensor, rows: int) -> Site:
+    where = place_of(function)
+    axis = _batch_axis(slope, rows)
+    return Site(number, function.__name__, where, code(where), axis, float(slope.max()), True)
+
+
+def _batch_axis(tensor: Tensor, rows: int) -> int:
+    return next(i for i, size in enumerate(tensor.shape) if size % rows == 0)
 
 
 def _trace(path: Trajectory, piece: Piece) -> Trace:
@@ -148,7 +187,7 @@ def _site(traced: Trace, operation: Operation, number: int, call: Call, rows: in
     where = traced.lines.get(operation.results[0], "")  # type: ignore[arg-type]
     role = _result(code(where), name_of(operation.func)) or _role(traced, operation.args[0])
     name = name_of(operation.func).removesuffix("_forward")
-    axis = next(i for i, size in enumerate(call.argument.shape) if size % rows == 0)
+    axis = _batch_axis(call.argument, rows)
     steepest = float(call.slope(_GRID).max())
     return Site(number, f"{name} {role}".rstrip(), where, code(where), axis, steepest)
 

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
-from bptt.inspect.nonlinearity import Call, Calls, Site, sites
+from bptt.inspect.nonlinearity import Site, sites, slopes
 from bptt.inspect.showing import bars, line_chart, percent, to_polars
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Trajectory, follow
@@ -99,7 +99,8 @@ def saturation(
 
     The step is traced, so any cell's are found, whatever it is called: torch's pointwise functions
     with a flat part (tanh, sigmoid, relu, hardtanh, clamp, softplus, silu, gelu, elu, ...) applied
-    to what depends on inputs or state. Their slopes are autograd's.
+    to what depends on inputs or state, and any `torch.autograd.Function` that works number by
+    number, such as a spike's. Their slopes are autograd's.
 
     Args:
         model, inputs, state, lengths, reset, reset_state, reverse, backend: as for
@@ -147,16 +148,13 @@ def saturated(
     """The same along a trajectory, over some of its rows (T, B), where `sites` are known or not."""
     if not isinstance(threshold, float) or not 0 < threshold < 1:
         raise ArgumentError(f"threshold: expected a share between 0 and 1, got {threshold!r}.")
-    tallies = [_Tally(path, site, threshold) for site in (sites(path) if known is None else known)]
+    known = sites(path) if known is None else known
+    tallies = [_Tally(path, site, threshold) for site in known]
     wanted = path.live if wanted is None else wanted & path.live
-    numbers = frozenset(tally.site.number for tally in tallies)
     most = NUMBERS // max(1, len(tallies) * max(1, path.units))
-    for piece in path.pieces(wanted, most):
-        calls = Calls(numbers)
-        with torch.no_grad():
-            path.run(piece, piece.before, calls)
-        for tally in tallies:
-            tally.add(calls.found[tally.site.number], piece.rows, wanted)
+    for piece in path.pieces(wanted, most) if tallies else ():
+        for tally, slope in zip(tallies, slopes(path, piece, known), strict=True):
+            tally.add(slope, piece.rows, wanted)
     return _collected(tallies, threshold)
 
 
@@ -174,9 +172,8 @@ class _Tally:
         self.flat = self.zero = torch.zeros(0)
         self.rows = torch.full(path.live.shape, torch.nan, dtype=torch.float64)
 
-    def add(self, call: Call, rows: Tensor, wanted: Tensor) -> None:
-        """Count the wanted ones of a piece's rows."""
-        slope = by_row(call.slope(), self.site.axis, len(rows))
+    def add(self, slope: Tensor, rows: Tensor, wanted: Tensor) -> None:
+        """Count the wanted ones of a piece's rows; slope (N, U)."""
         chosen = wanted.flatten()[rows]
         slope, rows = slope[chosen], rows[chosen]
         flat = slope < self.least
@@ -186,11 +183,6 @@ class _Tally:
         self.flat += flat.sum(0)
         self.zero &= (slope == 0).all(0)
         self.rows.view(-1)[rows] = flat.double().mean(1)
-
-
-def by_row(slope: Tensor, axis: int, rows: int) -> Tensor:
-    """(N, U) of a tensor whose axis is N, or N merged with features behind it."""
-    return slope.unflatten(axis, (rows, -1)).movedim(axis, 0).flatten(1)
 
 
 def _collected(tallies: list[_Tally], threshold: float) -> Saturation:

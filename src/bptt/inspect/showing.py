@@ -44,7 +44,7 @@ def bars(values: Sequence[float] | np.ndarray, width: int = 60) -> str:
     """Numbers as a row of blocks, the mean of neighbours where there are many; "·" for none.
 
     >>> bars([0, 1, 2, float("nan")])
-    '▁▄█·'
+    '▁▅█·'
     """
     pieces = np.array_split(np.asarray(values, float), min(width, len(values)))
     means = [_mean(piece) for piece in pieces]

@@ -87,11 +87,11 @@ class Trajectory:
         """
         if self.apart:
             for step in wanted.any(1).nonzero().flatten().tolist():
-                yield self._piece(torch.arange(self.course.batch) + step * self.course.batch, step)
+                yield self.piece(torch.arange(self.course.batch) + step * self.course.batch, step)
             return
         size = max(1, most // self.course.batch) * self.course.batch
         for rows in wanted.flatten().nonzero().flatten().split(size):
-            yield self._piece(rows, None)
+            yield self.piece(rows)
 
     def again(self, piece: Piece, before: Leaves) -> tuple[Leaves, Leaves]:
         """A piece's outputs and states, from `before` in place of what it holds.
@@ -119,7 +119,8 @@ class Trajectory:
         """(T, B, ...) from the order of processing to the order of time."""
         return self.course.to_time(numbers)
 
-    def _piece(self, rows: Tensor, step: int | None) -> Piece:
+    def piece(self, rows: Tensor, step: int | None = None) -> Piece:
+        """Rows by their numbers."""
         parts = (self.inputs, self.before, self.after)
         taken = [[leaf.flatten(0, 1)[rows] for leaf in part] for part in parts]
         return Piece(rows, taken[0], taken[1], taken[2], step)
@@ -193,7 +194,8 @@ def check_same(new: Tensor, old: Tensor) -> None:
     Raises:
         CellError: they do not.
     """
-    if not torch.allclose(new, old, 1e-3, 1e-4, equal_nan=True):
+    known = new.isfinite() & old.isfinite()  # at the edge of overflow rounding decides what comes
+    if not torch.allclose(new[known], old[known], 1e-3, 1e-4):
         raise CellError(
             "The cell gives other numbers when steps of different times are run as the rows of one "
             "batch. A row must depend on its own x_t and state alone: put a cell with batch "
