@@ -112,7 +112,7 @@ def test_numbers_are_those_of_the_files(tmp_path: Path, task: str) -> None:
     norms = [float(row["gradient_norm"]) for row in rows if row["gradient_norm"]]
     assert [row["network"] for row in page.rows("curve-1")] == losses
     assert [r["validation"] for r in page.rows("curve-1") if "validation" in r] == looks
-    assert [row["network"] for row in page.rows("gradient-1")] == norms
+    assert [row["network"] for row in page.rows("curve-3")] == norms
     clipped = sum(row["clipped"] == "1" for row in rows)
     assert f"was clipped, in {clipped} of 60 steps ({100 * clipped / 60:.1f} %)" in page.words
 
@@ -145,7 +145,7 @@ def test_every_line_is_drawn(tmp_path: Path) -> None:
         "detail-2": {"network": 5, "rule": 5},
         "curve-1": {"network": 59, "validation": 11},
         "curve-2": {"validation": 11},
-        "gradient-1": {"network": 59},
+        "curve-3": {"network": 59},
     }.items():
         for colour, pieces in colours.items():
             paths = re.findall(rf'd="([^"]*)" stroke="var\(--{colour}\)"', drawn[name])
@@ -287,7 +287,7 @@ def test_a_run_in_progress_says_so(tmp_path: Path) -> None:
     page = report(folder)
     assert "No verdict yet" in page.words
     assert "has made 60 training steps in 12 complete epochs" in page.words
-    assert set(page.charts) == {"curve-1", "curve-2", "gradient-1"}
+    assert set(page.charts) == {"curve-1", "curve-2", "curve-3"}
 
 
 def test_a_run_that_broke_down_says_why_it_ended(tmp_path: Path) -> None:
@@ -459,4 +459,4 @@ def test_times_are_drawn_as_what_they_are(
 
 def test_a_name_that_the_template_lacks_is_an_error() -> None:
     with pytest.raises(jinja2.UndefinedError):
-        fill({})
+        fill("page.html", {})

@@ -57,6 +57,15 @@ def figure(value: float | None) -> str:
     return text.replace("-", "−")
 
 
+def rough(value: float) -> str:
+    """Two significant digits, for what is estimated.
+
+    >>> [rough(x) for x in (0.008877, 4.977, 1234.5)]
+    ['0.0089', '5', '1,200']
+    """
+    return figure(float(f"{value:.2g}"))
+
+
 def duration(seconds: float) -> str:
     """A length of time in its two largest units.
 

@@ -1,6 +1,7 @@
 """A map of numbers over two axes as plain data, small enough to travel in a page."""
 
 import base64
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
@@ -8,7 +9,8 @@ from typing import Any
 
 import numpy as np
 
-CELLS = 128  # along an axis: more than a phone has pixels for, and as much as a page should weigh
+CELLS = 128  # along an axis at most: a phone has no pixels for more
+BYTES = 700_000  # that a map may take in a page, all its layers together
 LEVELS = 9  # of colour: half a decade each, below the largest number of the map
 
 
@@ -70,7 +72,8 @@ class Map:
 
     def packed(self) -> dict[str, Any]:
         """What the page's script unpacks: binned where there are many cells, float32 in base64."""
-        rows, columns = _edges(len(self.up.labels)), _edges(len(self.across.labels))
+        most = cells_for(len(self.layers))
+        rows, columns = _edges(len(self.up.labels), most), _edges(len(self.across.labels), most)
         lasts = self._lasts(rows)
         stops = [int(np.searchsorted(columns, last)) for last in lasts]
         return {
@@ -94,23 +97,32 @@ class Map:
         """Of colour, from what is hardly there to the largest number."""
         return range(LEVELS)
 
-    @property
-    def width_of_bin(self) -> int:
-        """How many places of the longer axis share a cell."""
-        return _bin(max(len(self.up.labels), len(self.across.labels)))
+
+def cells_for(layers: int) -> int:
+    """Along an axis at most, if so many layers are to keep within a page; a float32 takes 16/3.
+
+    >>> cells_for(1), cells_for(20)
+    (128, 81)
+    """
+    return min(CELLS, math.isqrt(3 * BYTES // (16 * max(1, layers))))
 
 
-def _bin(length: int) -> int:
-    return max(1, -(-length // CELLS))
+def bin_size(length: int, most: int) -> int:
+    """How many places of an axis share a cell.
+
+    >>> bin_size(128, 128), bin_size(129, 128)
+    (1, 2)
+    """
+    return max(1, -(-length // most))
 
 
-def _edges(length: int) -> list[int]:
+def _edges(length: int, most: int) -> list[int]:
     """Where bins begin, and where the last one ends.
 
-    >>> _edges(3), _edges(300)[:3], _edges(300)[-1]
-    ([0, 1, 2, 3], [0, 3, 6], 300)
+    >>> _edges(3, 9), _edges(5, 2)
+    ([0, 1, 2, 3], [0, 3, 5])
     """
-    return [*range(0, length, _bin(length)), length]
+    return [*range(0, length, bin_size(length, most)), length]
 
 
 def _side(side: Side, edges: Sequence[int]) -> dict[str, Any]:

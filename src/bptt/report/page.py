@@ -10,15 +10,19 @@ from bptt.report.forecasts import forecast_plots, horizon_plots
 from bptt.report.read import Run
 from bptt.report.template import fill
 from bptt.report.verdict import compare, judge, known
+from bptt.report.watched import rate_curve
+from bptt.report.way import Way
 from bptt.version import __version__
 
 SAMPLES = 10  # texts shown; a task gives a few
 
 
-def render(run: Run) -> str:
-    """The report of a run as HTML."""
+def render(run: Run, way: Way | None = None) -> str:
+    """The report of a run as HTML: the answer, the gradient's way, and how it all came about."""
     content = _result(run) | _details(run.evaluation) | _training(run) | _facts(run)
-    return fill(content | {"contents": _contents(content), "version": __version__})
+    content |= {"way": way}
+    content |= {"contents": _contents(content), "version": __version__}
+    return fill("page.html", content, way.scripts if way else [])
 
 
 def _result(run: Run) -> dict[str, Any]:
@@ -57,13 +61,12 @@ def _training(run: Run) -> dict[str, Any]:
     curves = [loss_curves(run)] if any(known(row.loss) for row in run.steps) else []
     if any(known(row.headline) for row in run.epochs):
         curves.append(headline_curve(run))
-    measured = any(known(row.gradient_norm) for row in run.steps)
     clip = run.config["training"]["clip"]
-    return {
-        "effort": _effort(run),
-        "curves": curves,
-        "gradient": gradient_curve(run, clip) if measured else None,
-    }
+    if any(known(row.gradient_norm) for row in run.steps):
+        curves.append(gradient_curve(run, clip))
+    if len(run.rates) > 1:
+        curves.append(rate_curve(run.rates))
+    return {"effort": _effort(run), "curves": curves}
 
 
 def _effort(run: Run) -> str:
@@ -142,8 +145,9 @@ def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:
         ("detail", "Forecasts and truth", content["forecasts"]),
         ("detail", "Confusion of labels", content["confusion"]),
         ("detail", "Samples", content["samples"]),
-        ("curves", "Learning curves", content["curves"]),
-        ("gradient", "Gradient", content["gradient"]),
+        ("way", "The gradient's way", content["way"]),
+        ("unfolded", "The network unfolded", content["way"] and content["way"].picture),
+        ("curves", "Training", content["curves"]),
         ("data", "Data and split", True),
         ("model", "Model and training", True),
         ("again", "Do it again", True),

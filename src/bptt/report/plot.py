@@ -11,6 +11,7 @@ from urllib.parse import quote
 
 Row = dict[str, Any]
 T = TypeVar("T")
+Field = Literal["network", "validation", "truth", "rule"]
 POINTS = 400  # what a chart of 700 pixels can show
 WIDE = 20.0  # a range over this factor is drawn on a log scale
 
@@ -19,7 +20,7 @@ WIDE = 20.0  # a range over this factor is drawn on a log scale
 class Line:
     """A line through the rows that have `field`, which also names its colour on the page."""
 
-    field: Literal["network", "validation", "truth", "rule"]
+    field: Field
     name: str
     points: bool = False
 
@@ -74,6 +75,11 @@ class Plot:
         return min(values, default=0.0), max(values, default=0.0)
 
     @property
+    def empty(self) -> bool:
+        """Whether none of its values is a number."""
+        return not any(row.get(line.field) is not None for row in self.rows for line in self.lines)
+
+    @property
     def scale(self) -> Literal["linear", "log"]:
         """How the y axis runs."""
         low, high = self.range
@@ -87,6 +93,15 @@ class Plot:
         names |= {line.field: line.name for line in self.lines}
         names |= {f: f for f in ("low", "high") if any(f in row for row in self.rows)}
         return csv_uri(names.values(), ([row.get(f, "") for f in names] for row in self.rows))
+
+
+def number(value: float) -> float | None:
+    """A row's value: a number, or nothing where there is none.
+
+    >>> number(0.5), number(math.inf)
+    (0.5, None)
+    """
+    return float(value) if math.isfinite(value) else None
 
 
 def buckets(rows: Sequence[T], limit: int = POINTS) -> list[Sequence[T]]:

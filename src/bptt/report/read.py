@@ -11,6 +11,7 @@ from typing import Any, NamedTuple
 from bptt.errors import RunError
 from bptt.report.layout import CONFIG, CURVES, EVALUATION, MODEL, NUMBER
 from bptt.report.shape import Shape, misfit
+from bptt.report.watched import Looks, read_rates
 from bptt.train.damage import check_format, damaged, read_table, read_text
 
 
@@ -47,6 +48,7 @@ class Run:
         epochs: one row a look at the validation part, in order.
         headline: name of the metric that metrics.csv follows on the validation part.
         evaluation: evaluation.json, or None while the run has none.
+        rates: of gradient.csv, how an error shrinks with each step back; empty if not watched.
     """
 
     folder: Path
@@ -56,6 +58,7 @@ class Run:
     epochs: list[EpochRow]
     headline: str
     evaluation: dict[str, Any] | None
+    rates: Looks
 
 
 def read_run(folder: Path) -> Run:
@@ -65,7 +68,8 @@ def read_run(folder: Path) -> Run:
     config = _read(folder / "config.toml", tomllib.loads, CONFIG)
     headline, steps, epochs = read_metrics(folder / "metrics.csv")
     model = _read(folder / "model.json", json.loads, MODEL)
-    return Run(folder, config, model, steps, epochs, headline, _read_evaluation(folder))
+    rates = read_rates(folder / "gradient.csv")
+    return Run(folder, config, model, steps, epochs, headline, _read_evaluation(folder), rates)
 
 
 def _read(path: Path, parse: Callable[[str], Any], shape: Shape) -> dict[str, Any]:

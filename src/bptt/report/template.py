@@ -20,14 +20,20 @@ FILTERS = (figure, heat_map, metric, percent, shortened, vega_lite, visible, wor
 SCRIPTS = ("charts.js", "maps.js", "tables.js", "page.js")
 
 
-def fill(content: dict[str, Any]) -> str:
-    """The page with its style, scripts and the policy that forbids all others."""
+def fill(template: str, content: dict[str, Any], more_scripts: Sequence[str] = ()) -> str:
+    """A page with its style, scripts and the policy that forbids all others.
+
+    Args:
+        template: its name.
+        content: what the template names.
+        more_scripts: that the content brings along.
+    """
     scripts = ["\n".join(map(_asset, SCRIPTS)), _bundle()]
     return (
         _environment()
-        .get_template("page.html")
+        .get_template(template)
         .render(
-            policy=_policy(scripts),
+            policy=_policy([*scripts, *more_scripts]),
             style=Markup(_asset("style.css")),
             bundle=Markup(scripts[1]),
             script=Markup(scripts[0]),

@@ -11,6 +11,9 @@ HARDLY = 0.02  # a gain below 2 % of the naive rule's figure is not called learn
 DOUBT = 0.05  # nor is one that chance alone would give more often than this
 
 
+Mark = Literal["good", "fair", "bad", "open"]
+
+
 @dataclass(frozen=True)
 class Verdict:
     """The answer, in a few words and in a sentence with its figures.
@@ -22,7 +25,7 @@ class Verdict:
         notes: facts that a reader must not miss, such as a loss that became NaN.
     """
 
-    mark: Literal["good", "fair", "bad", "open"]
+    mark: Mark
     answer: str
     sentence: str
     notes: list[str]

@@ -1,0 +1,91 @@
+"""Which steps an error is blamed on: the credit map."""
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from bptt.report.figures import count, rough
+from bptt.report.map import Layer, Map, Side, bin_size, cells_for
+from bptt.report.way.labels import Labels
+
+if TYPE_CHECKING:
+    from bptt.inspect import Credit
+
+ROW = 22  # pixels of a loss time's row where there are few
+TALLEST = 380
+
+
+def credit_map(credit: "Credit", labels: Labels, checked: float | None = None) -> Map:
+    """The size of what each step contributes to each loss, for the state and for each parameter.
+
+    Args:
+        credit: of the batch.
+        labels: what steps are called.
+        checked: the largest relative difference of the terms' sums to one backward pass.
+    """
+    told = np.flatnonzero(credit.losses != 0)  # a loss time without a loss has nothing to blame
+    rows = told if len(told) else np.arange(len(credit.times))
+    times = credit.times[rows]
+    layers = [Layer(name, values[rows]) for name, values in _parts(credit)]
+    gapless = len(times) > 1 and bool((np.diff(times) == 1).all())
+    return Map(
+        title="Which steps an error is blamed on",
+        unit="norm of what step k contributes",
+        file="credit.csv",
+        words=f"{_how_to_read(len(times), len(layers))} {_reach(credit)}{_exactly(checked)}",
+        across=Side("step k", labels.steps, "blamed on", start=labels.start),
+        up=Side(
+            "loss at step t",
+            [labels.steps[t] for t in times],
+            "loss at",
+            named=not gapless,
+            start=labels.start + int(times[0]) if gapless else 0,
+        ),
+        layers=layers,
+        choice="What is blamed",
+        stops=[int(t) + 1 for t in times],
+        height=min(TALLEST, max(60, ROW * len(times))),
+    )
+
+
+def _parts(credit: "Credit") -> list[tuple[str, np.ndarray]]:
+    """What can be blamed, by name."""
+    parts = [("the state, ∂Eₜ/∂sₖ", credit.state)]
+    if credit.inputs is not None:
+        parts.append(("the inputs, ∂Eₜ/∂xₖ", credit.inputs))
+    return parts + [(f"{name}, its use at step k", v) for name, v in credit.parameters.items()]
+
+
+def _how_to_read(times: int, layers: int) -> str:
+    binned = bin_size(times, cells_for(layers))
+    each = f" Each cell is the largest of {binned} by {binned} steps." if binned > 1 else ""
+    return (
+        "A row is the loss of one step, and goes back in time from its right end: how strongly "
+        f"what was there at an earlier step k moves that loss.{each}"
+    )
+
+
+def _reach(credit: "Credit") -> str:
+    """How far back half and nearly all of the gradient of the state lies."""
+    back = credit.times[:, None] - credit.steps[None, :]
+    there = np.isfinite(credit.state) & (back >= 0)
+    sums = np.bincount(back[there], credit.state[there])
+    if not there.any():
+        return "No error that reaches a state is a number."
+    if not sums.sum():
+        return "No error reaches any state: the loss does not depend on it."
+    shares = sums.cumsum() / sums.sum()
+    half, most = (int(np.searchsorted(shares, share)) + 1 for share in (0.5, 0.95))
+    return (
+        f"Of all that reaches the states, half lies within the last {count(half, 'step')} before "
+        f"the loss, its own included, and 95 % within {count(most, 'step')}."
+    )
+
+
+def _exactly(checked: float | None) -> str:
+    if checked is None:
+        return ""
+    return (
+        " Summed over k, the terms are the gradient that one backward pass gives: the largest "
+        f"difference is {rough(checked)} of its size."
+    )
