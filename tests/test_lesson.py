@@ -6,6 +6,7 @@ import json
 import re
 import shlex
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -23,12 +24,18 @@ from bptt.lesson import (
     Weights,
     back,
     check,
+    drawn,
     make_example,
     run,
     work,
 )
 from bptt.lesson.checks import differences, unrolled
+from bptt.lesson.notation import number
 from bptt.lesson.page import page
+from bptt.lesson.walk import walk
+from bptt.lesson.webpage import webpage
+from bptt.lesson.written import written
+from bptt.picture import draw
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "lesson.md"
 
@@ -320,3 +327,105 @@ def test_document_quotes_what_the_command_prints(explain, tmp_path, monkeypatch,
 def test_document_shows_python_that_runs():
     failed, tried = doctest.testfile(str(DOCUMENT), module_relative=False)
     assert (failed, tried) == (0, 4)
+
+
+# The page
+
+
+def page_data(html):
+    """What a page holds for its script."""
+    found = re.search(r'<script type="application/json" id="numbers">(.*?)</script>', html, re.S)
+    return json.loads(found[1])
+
+
+@pytest.fixture(scope="module")
+def walked():
+    return walk(make_example(t=3))
+
+
+@pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
+@pytest.mark.parametrize("t", [1, 3])
+def test_the_page_holds_the_lesson_for_every_choice(walked, activation, t):
+    held = page_data(webpage(walked))["lessons"][f"{activation} {t}"]
+    example = make_example(t=3, activation=activation)
+    example = replace(example, x=example.x[:t], d=example.d[:t])
+    for shown in held["steps"]:
+        lesson = work(example)
+        assert shown["before"] == number(lesson.before, 4)
+        for name, W in example.weights._asdict().items():
+            assert shown["W"][name] == written(W, 4)
+        for name, terms in lesson.chain.terms._asdict().items():
+            first = t if name == "Wy" else 1
+            by = shown["by"][name]
+            for k, term in enumerate(terms, first):
+                assert by["terms"][str(k)] == written(term, 4)
+                assert by["norms"][str(k)] == number(float(term.norm()), 4)
+            assert by["so_far"][str(first)] == by["chain"]
+            assert by["chain"] == by["unroll"]
+            assert by["agrees"]
+        example = replace(example, weights=lesson.stepped)
+
+
+def test_the_drawing_on_the_page_carries_the_chain(walked):
+    data = page_data(webpage(walked))
+    chain = walked.lessons["tanh", 3][0].chain
+    shown = data["lessons"]["tanh 3"]["steps"][0]["picture"]["v"]
+    sizes = [float(text) for text, _ in shown["s0"]]
+    assert sizes == pytest.approx(chain.adjoints[1:].norm(dim=1).tolist(), rel=1e-3)
+    for name in ("Wx", "Ws"):
+        sizes = [float(text) for text, _ in shown[f"w:{name}"]]
+        norms = getattr(chain.terms, name).flatten(1).norm(dim=1)
+        assert sizes == pytest.approx(norms.tolist(), rel=1e-3)
+    way = data["paths"]["3"]["Ws"]["1"]
+    assert len(way) == len(set(way))
+    assert sum(key.endswith(":p5") for key in way) == 3  # through s_3, s_2 and s_1
+
+
+def test_the_page_draws_the_network_that_is_traced():
+    """Its parts and lines are those that the compiler's graph of the very network gives."""
+    network = bptt.nn.Network(bptt.cells.Elman(2, 2, bias=False), 1)
+    traced = draw(network, torch.ones(3, 1, 2), targets=torch.ones(3, 1, 1)).sketch
+
+    def lines(sketch):
+        parts = sketch.parts
+        return {((parts[a].kind, parts[a].label), (parts[b].kind, parts[b].label))
+                for a, b in sketch.edges()}  # fmt: skip
+
+    assert lines(traced) == lines(drawn.network("tanh"))
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        {"given": {"Ws": [[0.5, -1.0], [2.0, 0.1]], "x": [[1, 2], [3, 4]]}},
+        {"loss": "cross-entropy", "activation": "silu", "t": 2},
+        {"hidden": 9, "inputs": 9, "t": 14},
+    ],
+)
+def test_a_page_of_ones_own_is_safe_and_of_a_size_that_opens(options):
+    given = options.pop("given", None)
+    html = webpage(walk(make_example(given, **options)))
+    data = page_data(html)
+    assert f"{data['chosen']['activation']} {data['chosen']['t']}" in data["lessons"]
+    assert len(html) < 2_000_000
+    assert "http" not in html.replace("http://www.w3.org/2000/svg", "")
+    assert not re.search(r"@[A-Z]+@", html)
+
+
+def test_numbers_that_overflow_are_left_out_of_the_page():
+    example = make_example({"Ws": [[1e200, 0], [0, 1e200]], "s0": [1.0, 1.0]}, t=3)
+    found = walk(example, learning_rate=1.0)
+    assert ("tanh", 3) in found.lessons
+    assert ("relu", 3) not in found.lessons
+    assert "relu 3" not in page_data(webpage(found))["lessons"]
+
+
+def test_the_command_writes_the_page(explain, tmp_path):
+    place = tmp_path / "lesson.html"
+    code, said, _ = explain(f"--t 2 --html {place}")
+    assert (code, said.strip()) == (0, str(place))
+    data = page_data(place.read_text(encoding="utf-8"))
+    assert data["chosen"] == {"activation": "tanh", "t": 2}
+    code, _, wrong = explain(f"--html {place}")
+    assert code == 2
+    assert "--overwrite" in wrong

@@ -93,9 +93,10 @@ def explain_run(run: Path, at: str | None, series: str | None, html: Path | None
     note_unfinished(Run.open(run))
     found = blame(run, series=series, at=at)
     if html is not None:
-        return write_page(html, page(found))
-    terminal = console()
-    show(terminal, lines(found, min(terminal.width, WIDEST)))
+        write_page(html, page(found))
+    else:
+        terminal = console()
+        show(terminal, lines(found, min(terminal.width, WIDEST)))
     return 0
 
 
@@ -110,13 +111,16 @@ def explain_example(
     from bptt.lesson import make_example, work
     from bptt.lesson.arrays import read_arrays
     from bptt.lesson.page import page
+    from bptt.lesson.walk import walk
+    from bptt.lesson.webpage import webpage
 
     given = read_arrays(weights) if weights else None
     lesson = work(make_example(given, **asked), learning_rate)
     if html is not None:
-        raise ArgumentError("--html needs RUN for now")
-    terminal = console()
-    show(terminal, page(lesson, digits, min(terminal.width, WIDEST)))
+        write_page(html, webpage(walk(lesson.example, learning_rate), digits))
+    else:
+        terminal = console()
+        show(terminal, page(lesson, digits, min(terminal.width, WIDEST)))
     return 0 if all(check.agrees for check in lesson.checks.values()) else 1
 
 
@@ -142,10 +146,9 @@ def check_place(html: Path | None, *, overwrite: bool) -> None:
         raise ArgumentError(f"there is {html} already. Choose another --html, or add --overwrite")
 
 
-def write_page(place: Path, text: str) -> int:
+def write_page(place: Path, text: str) -> None:
     """Write a page, and say where it is."""
     from bptt.train.files import write_atomically
 
     write_atomically(place, text.encode())
     print(place)
-    return 0

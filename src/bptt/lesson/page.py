@@ -98,11 +98,11 @@ def _step(lesson: Lesson, digits: int, width: int) -> list[str]:
         "",
         *flow(blocks, width),
         "",
-        *prose(_outcome(lesson, digits)),
+        *prose(outcome(lesson, digits)),
     ]
 
 
-def _outcome(lesson: Lesson, digits: int) -> str:
+def outcome(lesson: Lesson, digits: int) -> str:
     before, after = lesson.before, lesson.after
     course = f"E{sub(lesson.example.t)} was {number(before, digits)} and is {number(after, digits)}"
     if after < before:

@@ -20,7 +20,7 @@ def read_out_term(lesson: Lesson, digits: int) -> list[str]:
         "",
         *_equation(f"∂E{t}/∂Wy = s{t}ᵀ ∂E{t}/∂{output}{t}", gradient, digits),
         "",
-        *_verdict(lesson.checks["Wy"], lesson.example.activation_name),
+        *verdict(lesson.checks["Wy"], lesson.example.activation_name),
     ]
 
 
@@ -37,7 +37,7 @@ def terms(lesson: Lesson, name: str, digits: int) -> list[str]:
         *(line for term in shown for line in term),
         *_equation("sum    ", getattr(lesson.chain.gradient, name), digits),
         "",
-        *_verdict(lesson.checks[name], lesson.example.activation_name),
+        *verdict(lesson.checks[name], lesson.example.activation_name),
     ]
 
 
@@ -74,7 +74,7 @@ def _factors(t: int, k: int) -> str:
     return " · ".join([*first, *cut(back, 3, "…")])
 
 
-def _verdict(check: Check, activation: str) -> list[str]:
+def verdict(check: Check, activation: str) -> list[str]:
     by_unroll, by_hand = number(check.unroll, 2), number(check.differences, 2)
     if not check.agrees:
         return [f"DISAGREES: {by_unroll} from bptt.unroll, {by_hand} from finite differences"]

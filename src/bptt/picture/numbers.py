@@ -33,8 +33,9 @@ def shown(picture: "Unfolded", row: int) -> dict[str, Any]:
         row: of the loss time among `credit.times`.
 
     Returns:
-        t and k, numbers of the steps as drawn (k by column); what they are called; what lies before
-        the columns, in words; and by each line and part, for each column, [number as text, width].
+        t and k, numbers of the steps as drawn (k by column); index, as `credit` has them; what they
+        are called; what lies before the columns, in words; and by each line and part, for each
+        column, [number as text, width].
     """
     t, start = int(picture.credit.times[row]), picture.start(row)
     columns = range(start, start + picture.window)
@@ -43,6 +44,7 @@ def shown(picture: "Unfolded", row: int) -> dict[str, Any]:
     return {
         "t": t + picture.first,
         "k": [k + picture.first for k in columns],
+        "index": list(columns),
         "name": [picture.names[k] for k in columns],
         "called": picture.names[t],
         "loss": figure(float(picture.credit.losses[row])),

@@ -60,11 +60,10 @@ def fragment(picture: "Unfolded") -> str:
 def moment(picture: "Unfolded", row: int) -> dict[str, Any]:
     """What `shown` gives of a loss time, and all that is said of it."""
     values = shown(picture, row)
-    start, t = picture.start(row), values["t"]
+    t = values["t"]
     name = f", {values['called']}" if values["called"] else ""
     values |= {
         "at": int(picture.credit.times[row]),
-        "index": list(range(start, start + picture.window)),
         "error": f"E at step {t}{name}: {values['loss']}",
         "summary": f"Loss time t = {t}{name}: E = {values['loss']}. Point at a part, or go to it "
         "with Tab and the arrow keys, to read its term and number.",

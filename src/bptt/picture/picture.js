@@ -1,75 +1,51 @@
 // Shows one of the loss times. Every number, width and word is in the page's data already.
-(() => {
-  const fill = (root) => {
-    const rows = JSON.parse(root.querySelector('script[type="application/json"]').textContent)
-    const slider = root.querySelector('input[type="range"]')
-    const svg = root.querySelector('.unfolded svg')
-    const said = root.querySelector('[data-said]')
+window.bpttPicture = window.bpttPicture || (() => {
+  const column = (part) => Number(part.closest('.step')?.dataset.column ?? 0)
+  const value = (row, key, place) => (row.v[key] ? row.v[key][place] : ['', 0])
+
+  const showPart = (part, row) => {
+    const place = column(part)
+    const earlier = part.classList.contains('before') ? 1 : 0
+    const [text, width] = value(row, part.dataset.key, place)
+    const told = row.say[part.dataset.part][place]
+    part.dataset.value = text
+    part.dataset.step = row.index[place] - earlier
+    part.setAttribute('aria-label', told)
+    part.querySelector('title').textContent = told
+    const low = part.querySelector('.low')
+    if (low) low.textContent = row.k[place] - earlier
+    const below = part.querySelector('.value')
+    if (below) below.textContent = text
+    const rim = part.querySelector('.rim')
+    if (rim) rim.style.strokeWidth = width
+    const name = part.querySelector('.name')
+    if (name) name.textContent = row.name[place]
+  }
+
+  const showStep = (step, row) => {
+    const place = Number(step.dataset.column)
+    step.dataset.step = row.index[place]
+    step.classList.toggle('later', row.k[place] > row.t)
+    const error = step.querySelector('.error')
+    error.classList.toggle('absent', row.k[place] !== row.t)
+    error.querySelector('.low').textContent = row.t
+    error.querySelector('title').textContent = row.error
+    error.setAttribute('aria-label', row.error)
+    step.querySelectorAll('.flow').forEach((line) => {
+      const [text, width] = value(row, line.dataset.key, place)
+      line.style.strokeWidth = width
+      line.style.visibility = width ? '' : 'hidden'
+      line.dataset.value = text
+    })
+  }
+
+  // Fills a drawing, and lets each of its parts be pointed at or gone to; says what is chosen.
+  const live = (svg, say) => {
     const parts = [...svg.querySelectorAll('.part')]
-    const column = (part) => Number(part.closest('.step')?.dataset.column ?? 0)
-    let row = rows[slider.value]
+    let row = null
     let chosen = null
-
-    const value = (key, place) => (row.v[key] ? row.v[key][place] : ['', 0])
-
-    const say = () => {
-      if (!chosen) { said.textContent = row.summary; return }
-      said.textContent = row.say[chosen.dataset.part][column(chosen)]
-    }
-
-    const showPart = (part) => {
-      const place = column(part)
-      const earlier = part.classList.contains('before') ? 1 : 0
-      const [text, width] = value(part.dataset.key, place)
-      const told = row.say[part.dataset.part][place]
-      part.dataset.value = text
-      part.dataset.step = row.index[place] - earlier
-      part.setAttribute('aria-label', told)
-      part.querySelector('title').textContent = told
-      const low = part.querySelector('.low')
-      if (low) low.textContent = row.k[place] - earlier
-      const below = part.querySelector('.value')
-      if (below) below.textContent = text
-      const rim = part.querySelector('.rim')
-      if (rim) rim.style.strokeWidth = width
-      const name = part.querySelector('.name')
-      if (name) name.textContent = row.name[place]
-    }
-
-    const showStep = (step) => {
-      const place = Number(step.dataset.column)
-      step.dataset.step = row.index[place]
-      step.classList.toggle('later', row.k[place] > row.t)
-      const error = step.querySelector('.error')
-      error.classList.toggle('absent', row.k[place] !== row.t)
-      error.querySelector('.low').textContent = row.t
-      error.querySelector('title').textContent = row.error
-      error.setAttribute('aria-label', row.error)
-      step.querySelectorAll('.flow').forEach((line) => {
-        const [text, width] = value(line.dataset.key, place)
-        line.style.strokeWidth = width
-        line.style.visibility = width ? '' : 'hidden'
-        line.dataset.value = text
-      })
-    }
-
-    const show = () => {
-      row = rows[slider.value]
-      root.dataset.lossTime = row.at
-      slider.setAttribute('aria-valuetext', row.summary)
-      svg.querySelectorAll('.step').forEach(showStep)
-      parts.forEach(showPart)
-      root.querySelectorAll('[data-shown]').forEach((e) => { e.textContent = row[e.dataset.shown] })
-      root.querySelectorAll('tbody tr').forEach((line, place) => {
-        line.cells[0].textContent = row.k[place]
-        ;[...line.cells].slice(1).forEach((cell) => {
-          cell.textContent = cell.dataset.key ? value(cell.dataset.key, place)[0] : row.name[place]
-        })
-      })
-      say()
-    }
-
-    const choose = (part) => { chosen = part; say() }
+    const tell = () => say(chosen && row.say[chosen.dataset.part][column(chosen)], chosen)
+    const choose = (part) => { chosen = part; tell() }
     const move = (event) => {
       const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key]
       const place = parts.indexOf(document.activeElement)
@@ -80,20 +56,53 @@
       next.tabIndex = 0
       next.focus()
     }
-
-    slider.addEventListener('input', show)
     svg.addEventListener('keydown', move)
     parts.forEach((part) => {
       part.addEventListener('pointerenter', () => choose(part))
       part.addEventListener('focus', () => choose(part))
     })
     if (parts.length) parts[parts.length - 1].tabIndex = 0
-    const scroll = root.querySelector('.unfolded')
-    scroll.scrollLeft = scroll.scrollWidth
+    const show = (given) => {
+      row = given
+      svg.querySelectorAll('.step').forEach((step) => showStep(step, row))
+      parts.forEach((part) => showPart(part, row))
+      tell()
+      const around = svg.parentElement
+      const error = svg.querySelector('.error:not(.absent) circle')
+      if (error) around.scrollLeft = error.getAttribute('cx') - around.clientWidth * 0.7
+    }
+    return { show }
+  }
+
+  const figure = (root) => {
+    const rows = JSON.parse(root.querySelector('script[type="application/json"]').textContent)
+    const slider = root.querySelector('[data-loss-slider]')
+    const said = root.querySelector('[data-said]')
+    let row = rows[slider.value]
+    const drawing = live(root.querySelector('.unfolded svg'), (text) => {
+      said.textContent = text || row.summary
+    })
+    const show = () => {
+      row = rows[slider.value]
+      root.dataset.lossTime = row.at
+      slider.setAttribute('aria-valuetext', row.summary)
+      drawing.show(row)
+      root.querySelectorAll('[data-shown]').forEach((e) => { e.textContent = row[e.dataset.shown] })
+      root.querySelectorAll('tbody tr').forEach((line, place) => {
+        line.cells[0].textContent = row.k[place]
+        line.cells[1].textContent = row.name[place]
+        line.querySelectorAll('[data-key]').forEach((cell) => {
+          cell.textContent = value(row, cell.dataset.key, place)[0]
+        })
+      })
+    }
+    slider.addEventListener('input', show)
     show()
   }
-  document.querySelectorAll('.bptt-picture:not([data-ready])').forEach((root) => {
-    root.dataset.ready = 'yes'
-    fill(root)
-  })
+
+  return { live, figure }
 })()
+document.querySelectorAll('.bptt-picture:not([data-ready])').forEach((root) => {
+  root.dataset.ready = 'yes'
+  window.bpttPicture.figure(root)
+})

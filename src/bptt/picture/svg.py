@@ -6,8 +6,9 @@ from typing import TYPE_CHECKING, Any
 
 from bptt.picture.grid import Grid
 from bptt.picture.numbers import shown
+from bptt.picture.place import Layout
 from bptt.picture.shapes import RADIUS, body, line
-from bptt.picture.sketch import Part, titles
+from bptt.picture.sketch import Part, Sketch, titles
 from bptt.picture.style import style
 from bptt.picture.words import filled, say, term
 
@@ -19,20 +20,26 @@ ABOVE = 48  # pixels for E over what it is taken of
 
 def drawing(picture: "Unfolded") -> str:
     """The steps of the window, unfolded, at the loss time that is shown."""
-    return _Drawing(picture).svg()
+    return Drawing(picture.sketch, picture.layout, shown(picture, picture.chosen)).svg()
 
 
 def folded(picture: "Unfolded") -> str:
     """One step, its state led back to it."""
-    return _Folded(picture).svg()
+    return _Folded(picture.sketch, picture.layout, shown(picture, picture.chosen)).svg()
 
 
-class _Drawing:
-    def __init__(self, picture: "Unfolded") -> None:
-        self.picture, self.parts = picture, picture.sketch.parts
-        self.layout, self.window = picture.layout, picture.window
-        self.shown = shown(picture, picture.chosen)
-        self.grid = Grid(picture.sketch, picture.layout)
+class Drawing:
+    """Steps side by side.
+
+    Args:
+        sketch, layout: what is drawn of a step, and where.
+        values: what `shown` gives: a column for each step that is drawn.
+    """
+
+    def __init__(self, sketch: Sketch, layout: Layout, values: dict[str, Any]) -> None:
+        self.sketch, self.parts, self.layout, self.shown = sketch, sketch.parts, layout, values
+        self.window = len(values["k"])
+        self.grid = Grid(sketch, layout)
 
     def svg(self) -> str:
         columns = "".join(self._step(column) for column in range(self.window))
@@ -49,7 +56,7 @@ class _Drawing:
 
     def _start(self) -> str:
         """The states before the first column."""
-        return "".join(self._part(n, 0) for n in self.picture.sketch.of("before"))
+        return "".join(self._part(n, 0) for n in self.sketch.of("before"))
 
     def _step(self, column: int) -> str:
         lines = "".join(self._lines(column))
@@ -64,10 +71,10 @@ class _Drawing:
 
     def _index(self, column: int) -> int:
         """The step's number in `credit`."""
-        return self.shown["k"][column] - self.picture.first
+        return self.shown["index"][column]
 
     def _lines(self, column: int) -> Iterator[str]:
-        for a, b in self.picture.sketch.edges():
+        for a, b in self.sketch.edges():
             key = f"e{a}-{b}"
             if key not in self.shown["v"]:
                 key = self._outer(a, b)
@@ -112,7 +119,7 @@ class _Drawing:
 
     def _error(self, column: int) -> str:
         """E_t, above what it is taken of, at the loss time alone."""
-        ends = self.picture.sketch.of("output") or self.picture.sketch.of("state")[:1]
+        ends = self.sketch.of("output") or self.sketch.of("state")[:1]
         x, y = self.grid.at(ends[0], column)
         top = y - ABOVE - 12
         _, size = self._value("y", column)
@@ -126,15 +133,11 @@ class _Drawing:
         )
 
 
-class _Folded(_Drawing):
+class _Folded(Drawing):
     """One step; a path leads from the state back to where it enters."""
 
-    def __init__(self, picture: "Unfolded") -> None:
-        super().__init__(picture)
-        self.window = 1
-
     def svg(self) -> str:
-        edges = self.picture.sketch.edges()
+        edges = self.sketch.edges()
         lines = "".join(line(self.grid.path(a, b, 0), "", 0.0) for a, b in edges)
         parts = "".join(self._plain(n) for n in range(len(self.parts)))
         width, height = self.grid.size(1)
@@ -152,8 +155,8 @@ class _Folded(_Drawing):
     def _way_round(self, low: float) -> str:
         """From each state down, back to the left, and in again: one step later."""
         paths, r = [], RADIUS["state"]
-        starts = self.picture.sketch.of("before")
-        for leaf, number in enumerate(self.picture.sketch.of("state")):
+        starts = self.sketch.of("before")
+        for leaf, number in enumerate(self.sketch.of("state")):
             x, y = self.grid.at(number, 0)
             right, under, left = x + r + 9 + 5 * leaf, low + 9 * leaf, 10 + 5 * leaf
             paths.append(
