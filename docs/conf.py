@@ -1,7 +1,10 @@
 """How Sphinx builds the site: `make docs`."""
 
+import os
 import sys
 from pathlib import Path
+
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the pictures' networks are small
 
 HERE = Path(__file__).parent
 sys.path.insert(0, str(HERE))

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 import bptt
+import notebooks
 
 ROOT = Path(__file__).parents[1]
 DOCS = ROOT / "docs"
@@ -42,6 +43,8 @@ def _near(shown, said):
     return float(said) == pytest.approx(float(shown), **room)
 
 
+# Pages that train, or speak of kernels. The others run step by step: kernels would take longest.
+BY_KERNELS = {"tutorial", "inspection", "four_columns", "speed", "long_sequences"}
 WITH_CODE = [p for p in PAGES if _fences(p, "python") and p.name not in ELSEWHERE]
 
 
@@ -50,6 +53,8 @@ WITH_CODE = [p for p in PAGES if _fences(p, "python") and p.name not in ELSEWHER
 def test_code_runs_from_top_to_bottom_and_prints_what_is_shown(page, capsys, tmp_path, monkeypatch):
     """A block of text after one of Python is what that one prints; `...` stands for anything."""
     monkeypatch.chdir(tmp_path)
+    if page.stem not in BY_KERNELS:
+        monkeypatch.setitem(bptt.unroll.__kwdefaults__, "backend", "reference")
     names = {"__name__": page.stem}
     for kind, code in _fences(page, "python", "text"):
         if kind == "python":
@@ -67,6 +72,23 @@ def test_code_runs_from_top_to_bottom_and_prints_what_is_shown(page, capsys, tmp
 )  # fmt: skip
 def test_what_is_shown_is_compared_by_words_and_sizes(said, agrees):
     assert _agree("loss 0.83, 3e-07", said) == agrees
+
+
+NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
+
+
+def _plain(text):
+    """Words alone: no numbers, which training makes a little different everywhere, and no bars."""
+    return re.sub(r"-?[\d.]+(e[-+]\d+)?|[─-▏◄]|\s", "", text)
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_a_notebook_runs_and_shows_what_is_stored_in_it(path):
+    """`python tests/notebooks.py examples/NAME.ipynb` stores anew."""
+    notebook, found = notebooks.run(path)
+    for cell, outputs in zip(notebooks.code_cells(notebook), found, strict=True):
+        before, now = notebooks.words(cell["outputs"]), notebooks.words(outputs)
+        assert _plain(before) == _plain(now), f"stored:\n{before}\nshown now:\n{now}"
 
 
 def _commands():
