@@ -14,6 +14,10 @@ from figures.drawing import COLOURS, drawn
 from sphinx.application import Sphinx
 from sphinx.transforms.post_transforms import SphinxPostTransform
 
+from bptt.lesson import make_example
+from bptt.lesson.walk import walk
+from bptt.lesson.webpage import webpage
+
 
 def inside_a_page(name: str, svg: str, words: str) -> str:
     """The SVG as an element of a page: no colours of its own, and ids that only it has."""
@@ -42,7 +46,9 @@ class DrawPictures(SphinxPostTransform):
 def add_pages(app: Sphinx, error: Exception | None) -> None:
     """What readers can play with, as pages that an iframe shows."""
     if error is None and app.builder.format == "html":
-        (app.outdir / "_static" / "unfolded.html").write_text(unfolded.page())
+        folder = Path(app.outdir) / "_static"
+        (folder / "unfolded.html").write_text(unfolded.page())
+        (folder / "lesson.html").write_text(webpage(walk(make_example())))
 
 
 def setup(app: Sphinx) -> dict[str, bool]:
