@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from bptt.picture.sketch import titles
+from bptt.picture.names import titles
 from bptt.picture.words import among, figure
 
 if TYPE_CHECKING:

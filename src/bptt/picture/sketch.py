@@ -13,9 +13,8 @@ from torch import Tensor, nn
 
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.graph import CONTRACTIONS, Graph
-from bptt.compiler.once import refs
-from bptt.compiler.record import Ref
 from bptt.methods import Full
+from bptt.picture.names import Names, short
 from bptt.unroll import find_plan
 
 FUNCTIONS = {
@@ -121,7 +120,7 @@ class _Drawer:
         self, names: dict[int, str], compiled: Compiled, tensors: Sequence[Tensor], output: bool
     ) -> None:
         self.compiled, self.graph, self.output = compiled, compiled.step.graph, output
-        self.names = _Names(names, compiled, tensors)
+        self.names = Names(names, compiled, tensors)
         self.outputs = list(compiled.step.outputs) if output else []
         self.live = self.graph.ancestors([*compiled.step.state, *self.outputs])
         self.rowless = self.graph.rowless()
@@ -248,55 +247,3 @@ _LEAVES = {"input": ("input", "x"), "state": ("before", "s"), "draw": ("input", 
 
 def _numbered(letter: str, leaf: int, all_leaves: Sequence[int]) -> str:
     return letter if len(all_leaves) < 2 else f"{letter}[{leaf}]"
-
-
-def short(name: str) -> str:
-    """A weight's own name, without those of the modules it is in.
-
-    >>> short("recurrent.cells.0.Wx"), short("read_out.weight")
-    ('Wx', 'read_out')
-    """
-    owner, _, own = name.rpartition(".")
-    return owner.rpartition(".")[2] if own == "weight" and owner else own
-
-
-def titles(names: Sequence[str]) -> dict[str, str]:
-    """For each weight the end of its name that tells it apart from the others.
-
-    >>> titles(["cells.0.Wx", "cells.1.Wx", "read_out.weight", "read_out.bias"])
-    {'cells.0.Wx': '0.Wx', 'cells.1.Wx': '1.Wx', 'read_out.weight': 'read_out', \
-'read_out.bias': 'bias'}
-    """
-    found = {}
-    for name in names:
-        pieces, ends = name.split("."), short(name)
-        count = 1
-        while sum(short(other) == short(name) for other in names) > 1 and count < len(pieces):
-            count += 1
-            ends = ".".join(pieces[-count:])
-            if sum(other.endswith("." + ends) or other == ends for other in names) == 1:
-                break
-        found[name] = ends
-    return found
-
-
-class _Names:
-    """What the cell calls the weights that a fixed tensor is made of."""
-
-    def __init__(
-        self, names: dict[int, str], compiled: Compiled, tensors: Sequence[Tensor]
-    ) -> None:
-        self._of: dict[Ref, tuple[str, ...]] = {
-            Ref(f"w{i}"): (names[id(t)],) if id(t) in names else () for i, t in enumerate(tensors)
-        }
-        for operation in compiled.step.once:
-            made_of = refs((operation.args, operation.kwargs))
-            own = tuple(dict.fromkeys(n for ref in made_of for n in self.of(ref)))
-            self._of |= {name: own for name in operation.results if name}
-        self._order = {name: place for place, name in enumerate(names.values())}
-
-    def of(self, ref: Ref) -> tuple[str, ...]:
-        return self._of.get(ref, ())
-
-    def order(self, name: str) -> int:
-        return self._order[name]

@@ -5,10 +5,11 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from bptt.picture.grid import Grid
+from bptt.picture.names import titles
 from bptt.picture.numbers import shown
 from bptt.picture.place import Layout
 from bptt.picture.shapes import RADIUS, body, line
-from bptt.picture.sketch import Part, Sketch, titles
+from bptt.picture.sketch import Part, Sketch
 from bptt.picture.style import style
 from bptt.picture.words import filled, say, term
 

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bptt.lesson.notation import bar, sub
+from bptt.picture.names import titles
 from bptt.picture.numbers import shown, width
-from bptt.picture.sketch import titles
 from bptt.picture.words import figure
 
 if TYPE_CHECKING:

@@ -155,7 +155,7 @@ def draw(
         sketch=drawn,
         layout=layout,
         credit=found,
-        flow=measure(found._run, drawn, found.times.tolist(), window),
+        flow=measure(found._run.passage, drawn, found.times.tolist(), window),
         chosen=int(np.searchsorted(found.times, at)),
         window=window,
         names=tuple(names or [""] * steps),
