@@ -9,6 +9,7 @@ Steps are counted in time, in reverse too: so sequences of unlike lengths meet a
 state that a sequence or an episode starts from belongs to the step that starts from it.
 """
 
+import functools
 from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
@@ -21,6 +22,8 @@ from bptt.course import Course
 from bptt.draws import Draws
 from bptt.replica import Replica
 from bptt.step import Leaves, Step
+
+MEMORY = 1 << 26  # bytes that the terms of the loss times that go back at once may take
 
 
 class Passage(NamedTuple):
@@ -49,110 +52,153 @@ class Passage(NamedTuple):
 
 
 class At(NamedTuple):
-    """What n loss times leave at one step; None for a leaf that nothing reaches.
+    """What M loss times leave at L steps; None for a leaf that nothing reaches.
 
     Attributes:
-        step: k.
-        rows: which of the loss times have entered.
-        state: (n, B, ...) per leaf: dE_t/ds_k.
-        inputs: (n, B, ...) per leaf: dE_t/dx_k.
-        weights: (n, ...) per weight: the term of dE_t/dW.
+        rows: which of the loss times.
+        steps: which steps.
+        state: (L, M, B) ||dE_t/ds_k||, in float64.
+        inputs: (L, M, B, ...) per leaf: dE_t/dx_k.
+        norms: (L, M) per weight: the norm of the term of dE_t/dW, in float64.
+        terms: (L, M, ...) per weight: the term itself; None where it is not held.
     """
 
-    step: int
     rows: slice
-    state: Found
+    steps: slice
+    state: Tensor
     inputs: Found
-    weights: Found
+    norms: Found
+    terms: Found
 
 
-def walk(
-    passage: Passage, times: Sequence[int], inputs: bool = True, weights: bool = True
-) -> Iterator[At]:
-    """Every step on the way back from the loss times.
+class Back:
+    """The way back of loss times through an unroll.
 
     Args:
         passage: what was run.
         times: the loss times, ascending.
         inputs, weights: whether those are wanted besides the state's adjoints.
     """
-    back = _Back(passage, torch.as_tensor(times), inputs, weights)
-    longest = int(passage.course.counts.max())
-    order = range(longest) if passage.course.reverse else range(longest - 1, -1, -1)
-    for step in order:
-        rows = back.entered(step)
-        if rows.start < rows.stop:
-            yield back.at(step, rows)
 
-
-class _Back:
-    """The adjoints on their way, (n, B, ...) per leaf of the state."""
-
-    def __init__(self, passage: Passage, times: Tensor, inputs: bool, weights: bool) -> None:
-        self.passage, self.times = passage, times
+    def __init__(
+        self, passage: Passage, times: Sequence[int], inputs: bool = True, weights: bool = True
+    ) -> None:
+        self.passage, self.times = passage, torch.as_tensor(times)
         self.inputs, self.weights = inputs, weights
-        self.adjoint: Found = [
+        self.starts = Starts(passage, weights)
+        self._sums: Found = [None] * len(passage.replica.weights)
+
+    def run(self) -> Iterator[At]:
+        """Every step, from the last that a loss time has to the first of all."""
+        most = sum(w.nbytes for w in self.passage.replica.weights if self.weights)
+        most += 4 * sum(leaf[0].nbytes for leaf in self.passage.before)
+        size = max(MEMORY // max(most, 1), 1)
+        for first in range(0, len(self.times), size):
+            yield from self._group(slice(first, min(first + size, len(self.times))))
+
+    def sums(self) -> Found:
+        """dE/dW of all loss times together, once they have run."""
+        return self._sums
+
+    def _group(self, group: slice) -> Iterator[At]:
+        course, times = self.passage.course, self.times[group]
+        adjoint: Found = [
             leaf.new_zeros(len(times), *leaf.shape[1:]) if is_real(leaf) else None
-            for leaf in passage.before
+            for leaf in self.passage.before
         ]
+        longest = int(course.counts.max())
+        order = range(longest) if course.reverse else range(longest - 1, -1, -1)
+        for step in order:
+            entered = times <= step if course.reverse else times >= step
+            rows = entered.nonzero().flatten()
+            if len(rows):
+                part = slice(int(rows[0]), int(rows[-1]) + 1)
+                own = [None if leaf is None else leaf[part] for leaf in adjoint]
+                whole = slice(group.start + part.start, group.start + part.stop)
+                yield self._step(step, whole, own)
 
-    def entered(self, step: int) -> slice:
-        """Which loss times have entered at a step."""
-        if self.passage.course.reverse:
-            return slice(0, int(torch.searchsorted(self.times, step, right=True)))
-        return slice(int(torch.searchsorted(self.times, step)), len(self.times))
-
-    def at(self, step: int, rows: slice) -> At:
-        """Take the adjoints of the loss times that have entered back through a step."""
-        passage, lengths = self.passage, self.passage.course.lengths
-        live = None if lengths is None else step < lengths
-        point = Point(passage, step, live, self.inputs, self.weights)
-        state = [None if leaf is None else leaf[rows].clone() for leaf in self.adjoint]
+    def _step(self, step: int, rows: slice, adjoint: Found) -> At:
+        """Take the adjoints of the loss times that have entered back through a step, in place."""
+        passage, now = self.passage, self.times[rows] == step
+        point, live = point_at(passage, step, self.inputs), _live(passage.course, step)
+        state = [None if leaf is None else leaf.clone() for leaf in adjoint]
         losses: Found = [None] * len(passage.losses)
-        now = int((self.times[rows] == step).nonzero()) if step in self.times else None
-        if now is not None:
-            losses = [
-                None if leaf is None else masked(live, leaf[step], 0) for leaf in passage.losses
-            ]
-        entering = [_placed(leaf, now, rows.stop - rows.start) for leaf in losses]
-        shares = point.pull([*entering, *state])
-        if now is not None:
-            for leaf, direct in zip(state, point.direct(losses), strict=True):
-                if leaf is not None and direct is not None:
-                    leaf[now] += direct
-        starts = self._hand_on(step, rows, live, shares.state)
-        weights = [add(a, b) for a, b in zip(shares.weights, starts, strict=True)]
-        return At(step, rows, state, shares.inputs, weights)
-
-    def _hand_on(self, step: int, rows: slice, live: Tensor | None, found: Found) -> Found:
-        """Give the adjoints to the step before; what starts here leaves its part of the weights."""
-        course = self.passage.course
-        reset = None if course.reset is None else course.reset[step]
-        found = [None if leaf is None else masked(live, leaf) for leaf in found]
-        shares = self._starts(self.passage.fresh, found, reset)
-        begins = _begins(course, step)
-        goes = None if reset is None else ~reset
-        found = [None if leaf is None else masked(goes, leaf) for leaf in found]
-        more = self._starts(self.passage.initial, found, begins)
-        goes = None if begins is None else ~begins
-        found = [None if leaf is None else masked(goes, leaf) for leaf in found]
-        for whole, leaf in zip(self.adjoint, found, strict=True):
+        if bool(now.any()):
+            losses = [None if g is None else masked(live, g[step], 0) for g in passage.losses]
+        entering = [None if leaf is None else _placed(leaf, now) for leaf in losses]
+        weights = passage.replica.weights if self.weights else []
+        shares = point.pull([*entering, *state], weights)
+        for leaf, direct in zip(state, point.direct(losses), strict=True):
+            if leaf is not None and direct is not None:
+                leaf[now] += direct
+        steps = torch.full((len(now),), step)
+        before = [None if g is None else masked(live, g) for g in shares.state]
+        terms = self._terms(shares.weights, self.starts.pull(steps, before))
+        goes = ~self.starts.ends(steps)
+        for whole, leaf in zip(adjoint, before, strict=True):
             if whole is not None:
-                whole[rows] = 0.0 if leaf is None else leaf
-        return [add(a, b) for a, b in zip(shares, more, strict=True)]
+                whole.copy_(torch.zeros_like(whole) if leaf is None else masked(goes, leaf))
+        norms = [None if term is None else norm(term, 1)[None] for term in terms]
+        inputs, terms = (
+            [None if leaf is None else leaf[None] for leaf in leaves]
+            for leaves in (shares.inputs, terms)
+        )
+        return At(rows, slice(step, step + 1), together(state, 2)[None], inputs, norms, terms)
 
-    def _starts(self, leaves: Leaves, adjoints: Found, which: Tensor | None) -> Found:
-        """What reaches the weights by way of the states that some rows start from."""
-        replica = self.passage.replica
-        nothing: Found = [None] * len(replica.sources)
-        if which is None or not self.weights or not bool(which.any()):
+    def _terms(self, shares: Found, begun: Found) -> Found:
+        """Terms of dE_t/dW, added to those of the steps before."""
+        terms = [add(a, b) for a, b in zip(shares, begun, strict=True)] if shares else begun
+        found = [None if term is None else term.sum(0) for term in terms]
+        self._sums = [add(a, b) for a, b in zip(self._sums, found, strict=True)]
+        return terms
+
+
+class Starts:
+    """Where sequences and episodes begin: there adjoints end.
+
+    Args:
+        passage: what was run.
+        weights: whether weights are to be reached from the states that they start from.
+    """
+
+    def __init__(self, passage: Passage, weights: bool = True) -> None:
+        self._course, self._sources = passage.course, passage.replica.sources
+        self._initial, self._fresh = passage.initial, passage.fresh
+        leaves = [leaf for leaf in (*self._initial, *self._fresh) if leaf.requires_grad]
+        seeds = [torch.zeros_like(leaf)[None] for leaf in leaves]
+        found = pulled(list(zip(leaves, seeds, strict=True)), self._sources) if weights else []
+        self.reached = [index for index, leaf in enumerate(found) if leaf is not None]
+
+    def ends(self, steps: Tensor) -> Tensor:
+        """(n, B) whether a sequence or an episode begins with the step."""
+        reset = self._course.reset
+        begins = self._begins(steps)
+        return begins if reset is None else begins | reset[steps]
+
+    def pull(self, steps: Tensor, adjoints: Found) -> Found:
+        """What reaches the weights by the states that are started from.
+
+        Args:
+            steps: (n,) the steps.
+            adjoints: (n, B, ...) per leaf: dE_t/ds_{k-1}.
+        """
+        nothing: Found = [None] * len(self._sources)
+        ends = self.ends(steps)
+        if not self.reached or not bool(ends.any()):
             return nothing
+        reset = self._course.reset
+        anew = torch.zeros_like(ends) if reset is None else reset[steps]
         pairs = [
-            (leaf, masked(which, adjoint))
-            for leaf, adjoint in zip(leaves, adjoints, strict=True)
+            (leaf, masked(mask, adjoint))
+            for leaves, mask in ((self._initial, ends & ~anew), (self._fresh, anew))
+            for leaf, adjoint in zip(leaves, adjoints, strict=bool(leaves))
             if adjoint is not None and leaf.requires_grad
         ]
-        return _pulled(pairs, replica.sources) if pairs else nothing
+        return pulled(pairs, self._sources)
+
+    def _begins(self, steps: Tensor) -> Tensor:
+        counts = self._course.counts
+        return steps[:, None] == (counts - 1 if self._course.reverse else torch.zeros_like(counts))
 
 
 class Shares(NamedTuple):
@@ -164,33 +210,34 @@ class Shares(NamedTuple):
 
 
 class Point:
-    """One step, run so that it can be differentiated."""
+    """A step, run so that it can be differentiated.
+
+    Args:
+        step: the cell as a step.
+        inputs, before: x_t and s_{t-1}, (B, ...) per leaf.
+        gradient: whether the inputs' gradient is wanted.
+        draws: the random numbers, told which step it is.
+    """
 
     def __init__(
-        self, passage: Passage, step: int, live: Tensor | None, inputs: bool, weights: bool
+        self, step: Step, inputs: Leaves, before: Leaves, gradient: bool, draws: Draws
     ) -> None:
-        self._x = [_sound(leaf[step], live, inputs) for leaf in passage.inputs]
-        self._before = [_sound(leaf[step], live, True) for leaf in passage.before]
-        self._weights, self._wanted = passage.replica.weights, weights
-        course = passage.course
-        passage.draws.begin(course.steps - 1 - step if course.reverse else step)
-        with torch.enable_grad(), passage.draws:
-            self.outputs, self.after = passage.step(self._x, self._before)
+        self._x = [leaf.detach().requires_grad_(gradient and is_real(leaf)) for leaf in inputs]
+        self._before = [leaf.detach().requires_grad_(is_real(leaf)) for leaf in before]
+        with torch.enable_grad(), draws:
+            self.outputs, self.after = step(self._x, self._before)
 
     @property
     def given(self) -> Leaves:
         """The inputs and the state that it starts from."""
         return [*self._x, *self._before]
 
-    def pull(self, seeds: Found) -> Shares:
+    def pull(self, seeds: Found, weights: Leaves) -> Shares:
         """The vector-Jacobian product for n seeds, (n, B, ...) per output and leaf of the state."""
-        weights = self._weights if self._wanted else []
-        targets = [*self.given, *weights]
         pairs = _pairs([*self.outputs, *self.after], seeds)
-        found = _pulled(pairs, targets)
-        ends = len(self._x), len(self._x) + len(self._before)
-        missing: Found = [None] * (len(self._weights) - len(weights))
-        return Shares(found[: ends[0]], found[ends[0] : ends[1]], found[ends[1] :] + missing)
+        found = pulled(pairs, [*self.given, *weights])
+        x, given = len(self._x), len(self.given)
+        return Shares(found[:x], found[x:given], found[given:])
 
     def direct(self, losses: Found) -> Found:
         """What reaches the new state from the outputs of the same step, leaves held apart.
@@ -208,15 +255,76 @@ class Point:
 
         leaves = {id(leaf): leaf for leaf in self.after if leaf.requires_grad}
         pairs = _pairs(self.outputs, losses)
-        hooks = [catch(leaf) for leaf in leaves.values()]
         if pairs and leaves:
+            hooks = [catch(leaf) for leaf in leaves.values()]
             roots, seeds = zip(*pairs, strict=True)
-            torch.autograd.grad(
-                roots, list(leaves.values()), seeds, retain_graph=True, allow_unused=True
-            )
-        for hook in hooks:
-            hook.remove()
+            targets = list(leaves.values())
+            torch.autograd.grad(roots, targets, seeds, retain_graph=True, allow_unused=True)
+            for hook in hooks:
+                hook.remove()
         return [caught.pop(id(leaf), None) for leaf in self.after]
+
+
+def point_at(passage: Passage, step: int, gradient: bool) -> Point:
+    """A step of a passage, a live row in place of each that does not count."""
+    course, live = passage.course, _live(passage.course, step)
+    x, before = (
+        [_sound(leaf[step], live) for leaf in leaves] for leaves in (passage.inputs, passage.before)
+    )
+    passage.draws.begin(course.steps - 1 - step if course.reverse else step)
+    return Point(passage.step, x, before, gradient, passage.draws)
+
+
+ROWS = 4096  # rows that are run at once: enough for one product, few enough for what lies between
+
+
+def direct(passage: Passage, together: bool) -> Found:
+    """(T, B, ...) per leaf of the state: what reaches s_t from E_t at the same step.
+
+    Args:
+        passage: what was run.
+        together: whether rows of several steps may be run as one batch.
+    """
+    course = passage.course
+    found: Found = [
+        leaf.new_zeros(leaf.shape) if is_real(leaf) else None for leaf in passage.before
+    ]
+    longest = int(course.counts.max())
+    size = max(ROWS // max(course.batch, 1), 1) if together else 1
+    for first in range(0, longest, size):
+        part = slice(first, min(first + size, longest))
+        point = _points(passage, part) if together else point_at(passage, first, False)
+        losses = [None if g is None else g[part].flatten(0, 1) for g in passage.losses]
+        for whole, leaf in zip(found, point.direct(losses), strict=True):
+            if whole is not None and leaf is not None:
+                whole[part] = leaf.reshape(whole[part].shape)
+    return found
+
+
+def _points(passage: Passage, part: slice) -> Point:
+    """Several steps as the rows of one."""
+    course = passage.course
+    rows = torch.arange(course.steps)[part, None].expand(-1, course.batch).flatten()
+    columns = torch.arange(course.batch).repeat(part.stop - part.start)
+    if course.lengths is not None:
+        live = rows < course.lengths[columns]
+        donor = live.nonzero()[0]
+        rows, columns = (torch.where(live, own, own[donor]) for own in (rows, columns))
+    x, before = (
+        [leaf[rows, columns] for leaf in leaves] for leaves in (passage.inputs, passage.before)
+    )
+    return Point(passage.step, x, before, False, passage.draws)
+
+
+def _live(course: Course, step: int) -> Tensor | None:
+    return None if course.lengths is None else step < course.lengths
+
+
+def _sound(leaf: Tensor, live: Tensor | None) -> Tensor:
+    if live is None:
+        return leaf
+    rows = torch.arange(len(live), device=leaf.device)
+    return leaf[torch.where(live, rows, live.nonzero()[0])]
 
 
 def _pairs(roots: Sequence[Tensor], seeds: Found) -> list[tuple[Tensor, Tensor]]:
@@ -225,8 +333,8 @@ def _pairs(roots: Sequence[Tensor], seeds: Found) -> list[tuple[Tensor, Tensor]]
     return [(root, seed) for root, seed in both if seed is not None and root.requires_grad]
 
 
-def _pulled(pairs: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]) -> Found:
-    """The gradients to the targets for n seeds at once, (n, ...) each."""
+def pulled(pairs: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]) -> Found:
+    """The gradients to the targets, (n, ...) each, from n seeds of each root at once."""
     found: Found = [None] * len(targets)
     wanted = [index for index, target in enumerate(targets) if target.requires_grad]
     if not pairs or not wanted:
@@ -243,40 +351,37 @@ def _batched(roots: Sequence[Tensor], targets: Leaves, seeds: Sequence[Tensor]) 
     given: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
     try:
         return list(torch.autograd.grad(roots, targets, seeds, is_grads_batched=True, **given))
-    except RuntimeError:  # vmap's, or the operation's own, which then comes again here
-        rows = [
-            torch.autograd.grad(roots, targets, row, **given) for row in zip(*seeds, strict=True)
-        ]
-    return [None if some[0] is None else torch.stack(some) for some in zip(*rows, strict=True)]
+    except RuntimeError:  # vmap's; one of the operation's own comes again below
+        rows = zip(*seeds, strict=True)
+        found = [torch.autograd.grad(roots, targets, row, **given) for row in rows]
+    return [None if some[0] is None else torch.stack(some) for some in zip(*found, strict=True)]
 
 
-def _sound(leaf: Tensor, live: Tensor | None, gradient: bool) -> Tensor:
-    """A step's rows, a live one in place of each that does not count."""
-    if live is not None:
-        rows = torch.arange(len(live), device=leaf.device)
-        leaf = leaf[torch.where(live, rows, live.nonzero()[0])]
-    return leaf.detach().requires_grad_(gradient and is_real(leaf))
-
-
-def _placed(leaf: Tensor | None, row: int | None, count: int) -> Tensor | None:
+def _placed(leaf: Tensor, now: Tensor) -> Tensor:
     """(n, B, ...) the losses (B, ...) of one row, zero in all others."""
-    if leaf is None or row is None:
-        return None
-    whole = leaf.new_zeros(count, *leaf.shape)
-    whole[row] = leaf
-    return whole
+    return torch.where(now.reshape(-1, *[1] * leaf.dim()), leaf, leaf.new_zeros(()))
 
 
 def masked(mask: Tensor | None, leaf: Tensor, axis: int = 1) -> Tensor:
-    """Zero in sequences, which lie along an axis, where the mask (B,) does not hold."""
+    """Zero where a mask, (B,) along an axis or (n, B) along the first two, does not hold."""
     if mask is None:
         return leaf
-    shape = [-1 if i == axis else 1 for i in range(leaf.dim())]
-    return torch.where(mask.reshape(shape), leaf, leaf.new_zeros(()))
+    before = [1] * (axis + 1 - mask.dim())
+    mask = mask.reshape(*before, *mask.shape, *[1] * (leaf.dim() - axis - 1))
+    return torch.where(mask, leaf, leaf.new_zeros(()))
 
 
-def _begins(course: Course, step: int) -> Tensor | None:
-    """(B,) which sequences begin with a step."""
-    if course.reverse:
-        return course.counts - 1 == step
-    return course.counts > 0 if step == 0 else None
+def norm(leaf: Tensor, axes: int) -> Tensor:
+    """Norms over what follows so many axes, in float64: squares may leave float32's range.
+
+    >>> norm(torch.tensor([[3e-30, 4e-30]]), 1)
+    tensor([5.0000e-30], dtype=torch.float64)
+    """
+    flat = leaf.flatten(axes) if leaf.dim() > axes else leaf.unsqueeze(-1)
+    return torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float64)
+
+
+def together(leaves: Found, axes: int) -> Tensor:
+    """The norm over all leaves that there are, and what follows so many axes."""
+    found = [norm(leaf, axes) for leaf in leaves if leaf is not None]
+    return functools.reduce(torch.hypot, found)

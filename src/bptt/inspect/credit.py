@@ -5,11 +5,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 import numpy as np
-import torch
 from torch import Tensor
 
-from bptt.backends.each import walk
-from bptt.backends.product import Found
+from bptt.backends.each import At, Back, together
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import Run, run
 from bptt.inspect.subject import Lengths, chosen, subject
@@ -45,11 +43,11 @@ class Credit:
     def terms(self, t: int) -> dict[str, np.ndarray]:
         """By parameter (T, *shape): what each step contributes to dE_t/dW; their sum is dE_t/dW."""
         passage, found = self._run.passage, {}
-        for at in walk(passage, chosen([t], len(self.steps)), inputs=False):
-            for name, term in zip(self._run.names, at.weights, strict=True):
+        for at in Back(passage, chosen([t], len(self.steps)), inputs=False).run():
+            for name, term in zip(self._run.names, at.terms, strict=True):
                 if term is not None:
-                    shape = len(self.steps), *term.shape[1:]
-                    found.setdefault(name, np.zeros(shape, _dtype(term)))[at.step] = term[0].numpy()
+                    whole = np.zeros((len(self.steps), *term.shape[2:]), _dtype(term))
+                    found.setdefault(name, whole)[at.steps] = term[:, 0].numpy()
         return found
 
     def total(self, t: int) -> dict[str, np.ndarray]:
@@ -104,27 +102,38 @@ def credit(
     )  # fmt: skip
     ran = run(given, loss, targets)
     wanted = chosen(times, given.steps)
-    per = np.zeros((len(wanted), given.steps, given.batch))
-    inner = np.zeros_like(per)
-    norms: dict[str, np.ndarray] = {}
-    sums: dict[str, np.ndarray] = {}
-    seen = False
-    for at in walk(ran.passage, wanted, weights=parameters):
-        per[at.rows, at.step] = _norm(at.state, 2)
-        seen = seen or any(leaf is not None for leaf in at.inputs)
-        inner[at.rows, at.step] = _norm(at.inputs, 2)
-        for name, term in zip(ran.names, at.weights, strict=True):
-            if term is not None:
-                norms.setdefault(name, np.zeros(per.shape[:2]))[at.rows, at.step] = _norm([term], 1)
-                sums[name] = sums.get(name, 0) + term.sum(0).numpy()
+    maps = _Maps(ran, wanted, parameters)
     return Credit(
         np.array(wanted), np.arange(given.steps), ran.losses.rows.sum(1)[wanted].numpy(),
-        np.linalg.norm(per, axis=2), per, np.linalg.norm(inner, axis=2) if seen else None,
-        norms, sums, ran,
+        np.linalg.norm(maps.state, axis=2), maps.state,
+        np.linalg.norm(maps.inputs, axis=2) if maps.has_inputs else None,
+        maps.parameters, maps.gradients, ran,
     )  # fmt: skip
 
 
-def _norm(leaves: Found, axes: int) -> Any:
-    """Over all leaves and what follows so many axes."""
-    flat = [leaf.reshape(*leaf.shape[:axes], -1).double() for leaf in leaves if leaf is not None]
-    return torch.linalg.vector_norm(torch.cat(flat, -1), dim=-1).numpy() if flat else 0.0
+class _Maps:
+    """Norms by loss time and step, as the way back gives them."""
+
+    def __init__(self, ran: Run, times: list[int], parameters: bool) -> None:
+        steps, batch = ran.passage.course.steps, ran.passage.course.batch
+        self.state = np.zeros((len(times), steps, batch))
+        self.inputs, self.has_inputs = np.zeros_like(self.state), False
+        self.parameters: dict[str, np.ndarray] = {}
+        back = ran.back(times, True, parameters)
+        for at in back.run():
+            self._add(at, ran.names)
+        self.gradients = {
+            name: leaf.numpy()
+            for name, leaf in zip(ran.names, back.sums(), strict=True)
+            if leaf is not None
+        }
+
+    def _add(self, at: At, names: list[str]) -> None:
+        self.state[at.rows, at.steps] = at.state.transpose(0, 1).numpy()
+        if any(leaf is not None for leaf in at.inputs):
+            self.has_inputs = True
+            self.inputs[at.rows, at.steps] = together(at.inputs, 3).transpose(0, 1).numpy()
+        for name, found in zip(names, at.norms, strict=True):
+            if found is not None:
+                whole = self.parameters.setdefault(name, np.zeros(self.state.shape[:2]))
+                whole[at.rows, at.steps] = found.T.numpy()

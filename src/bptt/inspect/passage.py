@@ -1,22 +1,29 @@
 """One run forward of what is inspected, with all that the ways back from its losses need."""
 
+from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from bptt import edges
-from bptt.backends.each import Passage, Point
+from bptt import edges, plans
+from bptt.again import Again
+from bptt.backends import each as reference
+from bptt.backends.each import Passage, direct, point_at
+from bptt.backends.product import is_real
 from bptt.course import Course
 from bptt.draws import Draws
+from bptt.fused import forward
+from bptt.fused.each import Back, Ran
+from bptt.fused.job import Given, Job, Values
 from bptt.inspect.losses import Loss, Losses, losses
 from bptt.inspect.subject import Subject
 from bptt.methods import Full
 from bptt.nn.recording import Recording
 from bptt.replica import Replica
 from bptt.step import Leaves, Step
-from bptt.unroll import _finish, _ready
+from bptt.unroll import _find, _finish, _is_for_kernels, _ready
 
 SEED = 0  # of a step's random numbers: the same model and batch are inspected alike each time
 
@@ -28,13 +35,31 @@ class Run(NamedTuple):
         subject: what was run.
         losses: E_t and dE_t/dy_t.
         passage: the way back step by step.
+        ran: the way back by kernels; None where the reference backend runs the cell.
         names: what the model calls each weight of the passage.
     """
 
     subject: Subject
     losses: Losses
     passage: Passage
+    ran: Ran | None
     names: list[str]
+
+    def back(self, times: Sequence[int], inputs: bool, weights: bool) -> Back | reference.Back:
+        """The way back of some loss times, each for itself."""
+        if self.ran is None:
+            return reference.Back(self.passage, times, inputs, weights)
+        return Back(self.ran, times, inputs, weights)
+
+
+class _Forward(NamedTuple):
+    """What a run forward gave: outputs as the cell returns them, states after each step."""
+
+    outputs: Any
+    after: Leaves
+    job: Job | None
+    given: Given | None
+    values: Values
 
 
 def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
@@ -42,30 +67,65 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
 
     torch's generator is left as it was.
     """
-    with torch.random.fork_rng(devices=[]):
+    with torch.random.fork_rng(devices=[]), torch.enable_grad():
         ready = _ready(subject.cell, *_given(subject))
-        recording = Step(Recording(subject.cell), ready.step.inputs, ready.step.state)
+        inputs = [leaf.detach().requires_grad_(is_real(leaf)) for leaf in ready.arguments.inputs]
+        ready = ready._replace(arguments=ready.arguments._replace(inputs=inputs), seed=SEED)
         with torch.no_grad():
-            (outputs, after), _ = _finish(
-                ready._replace(step=recording, seed=SEED), subject.cell, subject.inputs
-            )
+            went = _by_kernels(ready) or _step_by_step(ready, subject)
         replica = Replica(subject.cell)
-    found = losses(subject, outputs, loss, targets)
-    arguments, course = ready.arguments, ready.course
-    states = pytree.tree_leaves(after)
-    passage = Passage(
-        step=Step(replica.cell, ready.step.inputs, ready.step.state),
-        replica=replica,
-        course=course,
-        draws=Draws(SEED),
-        inputs=arguments.inputs,
-        before=_before(course, states, arguments.initial, arguments.fresh),
-        losses=found.gradients,
-        initial=arguments.initial,
-        fresh=arguments.fresh,
-    )
-    _adopt(passage)
-    return Run(subject, found, passage, _names(subject, replica))
+        found = losses(subject, went.outputs, loss, targets)
+        initial, fresh = ready.arguments[1:]
+        passage = Passage(
+            step=Step(replica.cell, ready.step.inputs, ready.step.state),
+            replica=replica,
+            course=ready.course,
+            draws=Draws(SEED),
+            inputs=inputs,
+            before=_before(ready.course, went.after, initial, fresh),
+            losses=found.gradients,
+            initial=initial,
+            fresh=fresh,
+        )
+        _adopt(passage)
+    ran = None
+    if went.job is not None and went.given is not None:
+        together = not went.job.compiled.has_sequences and not went.job.draws.used
+        ran = Ran(went.job, went.given, went.values, passage, direct(passage, together))
+    return Run(subject, found, passage, ran, _names(subject, replica))
+
+
+def _by_kernels(ready: Any) -> _Forward | None:
+    """A run by kernels; None where there are none for the cell."""
+    counts = ready.course.counts
+    if ready.backend == "reference" or not _is_for_kernels(ready) or not bool(counts.any()):
+        return None
+    with torch.enable_grad():
+        entry, known = _find(ready)
+    if entry.compiled is None:
+        plans.warn(entry)
+        return None
+    step, course, arguments, compiled = ready.step, ready.course, ready.arguments, entry.compiled
+    step.protocol = entry.protocol
+    counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
+    draws = compiled.draws.for_batch(course.batch, SEED)
+    job = Job(compiled, course, counts, draws, Again(step, known.key, course), Full())
+    given = job.split([*arguments.inputs, *arguments.initial, *arguments.fresh, *known.tensors])
+    fixed = compiled.forward.once.run(given.own)
+    outputs, final, values = forward.run(job, given, fixed, compiled.forward)
+    after = [
+        values[node].to(leaf.dtype).reshape(course.steps, *leaf.shape)
+        for node, leaf in zip(compiled.step.state, arguments.initial, strict=True)
+    ]
+    return _Forward(step.unflatten(outputs, final)[0], after, job, given, values)
+
+
+def _step_by_step(ready: Any, subject: Subject) -> _Forward:
+    """A run of the cell with its states beside its outputs."""
+    recording = Step(Recording(subject.cell), ready.step.inputs, ready.step.state)
+    recorded = ready._replace(step=recording, backend="reference")
+    (outputs, after), _ = _finish(recorded, subject.cell, subject.inputs)
+    return _Forward(outputs, pytree.tree_leaves(after), None, None, {})
 
 
 def _given(subject: Subject) -> tuple:
@@ -98,11 +158,9 @@ def _like(rows: Tensor, leaf: Tensor) -> Tensor:
 
 def _adopt(passage: Passage) -> None:
     """Find the weights that a step reaches, those too that no attribute of the cell holds."""
-    counts, since = passage.course.counts, edges.now()
-    live = None if passage.course.lengths is None else counts > 0
-    if not bool(counts.any()):
+    if not bool(passage.course.counts.any()):
         return
-    point = Point(passage, 0, live, True, False)
+    since, point = edges.now(), point_at(passage, 0, True)
     given = {id(leaf) for leaf in point.given}
     ends = edges.ends([*point.outputs, *point.after], since)
     passage.replica.adopt([leaf for leaf in ends.leaves if id(leaf) not in given])
