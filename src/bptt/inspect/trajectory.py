@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from bptt import check
 from bptt.compiler.fingerprint import fingerprint
-from bptt.course import Course, Window
+from bptt.course import Course
 from bptt.draws import Draws
 from bptt.engine import plain_numerics
 from bptt.errors import CellError
@@ -116,7 +116,7 @@ class Trajectory:
             return self.step(piece.inputs, before)
 
     def in_time(self, numbers: Tensor) -> Tensor:
-        """(T, B, ...) from the order of processing to the order of time."""
+        """(T, B, ...) from the order of processing to the order of time, or back."""
         return self.course.to_time(numbers)
 
     def piece(self, rows: Tensor, step: int | None = None) -> Piece:
@@ -140,19 +140,21 @@ def follow(subject: Subject) -> Trajectory:
     with torch.no_grad():
         (before, after), _ = unroll_window((*given[:-1], Full(), given[-1]), Full(), seed, 0, None)
     inputs = leaves_of(subject.inputs)
-    window = Window(_course(subject, inputs[0].device), 0, subject.steps)
-    x, before, after = ([window.take(leaf.detach()) for leaf in p] for p in (inputs, before, after))
+    course = _course(subject, inputs[0].device)
+    x, before, after = (
+        [course.to_time(leaf.detach()) for leaf in p] for p in (inputs, before, after)
+    )
     start = initial_state(cell, batch) if subject.state is None else subject.state
     step = Step(cell, structure(subject.inputs), structure(start))
     drawn = draws_numbers(step, [leaf[0] for leaf in inputs], leaves_of(start))
     return Trajectory(
         step=step,
-        course=window.whole,
+        course=course,
         inputs=x,
         before=before,
         after=after,
-        reset=_resets(window),
-        live=_live(window.whole),
+        reset=_resets(course),
+        live=_live(course),
         seed=seed if drawn else None,
         apart=drawn or _holds_rows(cell, batch),
     )
@@ -208,12 +210,11 @@ def _live(course: Course) -> Tensor:
     return torch.arange(course.steps)[:, None] < course.counts.cpu()
 
 
-def _resets(window: Window) -> Tensor:
+def _resets(course: Course) -> Tensor:
     """(T, B) which steps start afresh, in the order of processing."""
-    course = window.whole
     if course.reset is None:
         return torch.zeros(course.steps, course.batch, dtype=torch.bool)
-    return window.take(course.reset).cpu() & _live(course)
+    return course.to_time(course.reset).cpu() & _live(course)
 
 
 def draws_numbers(step: Step, inputs: Leaves, state: Leaves) -> bool:
