@@ -64,7 +64,7 @@ MODELS = {
 
 def picture(kind, steps=5, **more):
     torch.manual_seed(3)
-    return draw(MODELS[kind](), torch.randn(steps, 2, 3), SQUARES, **more)
+    return draw(MODELS[kind](), torch.randn(steps, 2, 3), SQUARES, backend="reference", **more)
 
 
 @pytest.mark.parametrize("kind", MODELS)

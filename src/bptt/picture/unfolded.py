@@ -110,6 +110,7 @@ def draw(
     lengths: Lengths = None,
     reset: Tensor | None = None,
     reset_state: Any = None,
+    backend: str = "auto",
     names: Sequence[str] | None = None,
     window: int | None = None,
     first: int = 1,
@@ -123,7 +124,7 @@ def draw(
         at: the loss time shown at first, from 0; negative ones count from the end.
         times: the loss times that the slider leads through; None: all, or, of more than 64, as many
             evenly spread, `at` among them.
-        state, lengths, reset, reset_state: as for `bptt.unroll`.
+        state, lengths, reset, reset_state, backend: as for `bptt.unroll`.
         names: what each of the T steps is called; None: nothing beyond its number.
         window: steps drawn side by side; what lies before them is told as a sum. None: as many as
             have room.
@@ -144,7 +145,7 @@ def draw(
         raise ArgumentError(f"names: expected one for each of {steps} steps, got {len(names)}")
     found = credit(
         model, inputs, loss, targets=targets, times=_times(times, at, steps), state=state,
-        lengths=lengths, reset=reset, reset_state=reset_state,
+        lengths=lengths, reset=reset, reset_state=reset_state, backend=backend,
     )  # fmt: skip
     ran = found._run.subject
     given = (ran.inputs, ran.state, ran.lengths, ran.reset, ran.reset_state, False)
