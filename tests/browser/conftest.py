@@ -1,6 +1,9 @@
 """Pages opened as a reader opens them: in Chromium, without a network."""
 
+import math
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -9,6 +12,7 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 WIDE = 1100  # pixels
+HOSTILE_NAME = "<script>alert(1)</script>"
 
 
 @dataclass
@@ -62,3 +66,16 @@ def open_page(browser: Browser) -> Iterator[Callable[..., Opened]]:
     for one in opened:
         one.check()
         one.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def run(tmp_path_factory) -> Path:
+    """A small run on a table whose names are hostile, trained and reported by the command."""
+    folder = tmp_path_factory.mktemp("trained")
+    table = folder / "data.csv"
+    rows = [f"{i},{math.sin(i / 3):.4f},{math.cos(i / 5):.4f}" for i in range(300)]
+    table.write_text("\n".join([f"time,{HOSTILE_NAME},{HOSTILE_NAME.upper()}", *rows]) + "\n")
+    command = [sys.executable, "-m", "bptt", "train", str(table), "--target", HOSTILE_NAME]
+    more = ["--hidden", "6", "--epochs", "2", "--window", "20", "--out", str(folder / "run")]
+    subprocess.run([*command, *more], check=True, capture_output=True)
+    return folder / "run"
