@@ -76,6 +76,11 @@ class Window:
         reset = None if course.reset is None else self.take(course.reset).contiguous()
         self.course = Course(end - begin, course.batch, live, reset, reverse)
 
+    @property
+    def rows(self) -> slice:
+        """Which of (T * B) rows they are, where no sequence ends early or all go forward."""
+        return slice(self._span.start * self.whole.batch, self._span.stop * self.whole.batch)
+
     def take(self, leaf: Tensor) -> Tensor:
         """The steps of a (T, B, ...) tensor; a view where there is one."""
         return leaf[self._span] if self._rows is None else leaf[self._rows]

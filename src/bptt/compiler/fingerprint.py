@@ -1,13 +1,15 @@
 """What a traced step depends on in Python, as a key: a plan is used again only if it is the same.
 
 The key holds, per module, its class, training flag, hooks and plain attributes by value, lists and
-dicts too; per function its code, defaults, closure and the globals that it names; each tensor's
-shape, dtype and need of a gradient, and where one tensor stands in two places. Objects of other
-kinds count by identity and are kept alive with the key. The tensors themselves are not part of it:
-they are read anew at each call, in the order in which they are found.
+dicts too, and those of its class; per function its code, defaults, closure, the globals that it
+names and what it may look up in modules and classes; each tensor's shape, dtype and need of a
+gradient, and where one tensor stands in two places. Objects of other kinds count by identity and
+are kept alive with the key. The tensors themselves are not part of it: they are read anew at each
+call, in the order in which they are found.
 """
 
 import functools
+import sys
 import types
 from collections.abc import Callable
 from typing import Any, NamedTuple
@@ -21,6 +23,8 @@ _ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None)))
 _STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
 _FOREIGN = ("torch.", "numpy.", "builtins", "math", "bptt.", "functools", "itertools", "typing")
 _LONGEST = 1024
+_DEEPEST = 4
+_SETTINGS = _ATOMS | {list, tuple, dict, set, frozenset}
 
 
 class Fingerprint(NamedTuple):
@@ -92,6 +96,7 @@ class _Walk:
                     self.key.append(value)
                 else:
                     self.visit(value)
+        self._class(type(module))
         for method in _methods(type(module)):
             self._named(method)
 
@@ -112,9 +117,49 @@ class _Walk:
         for name in names_of(function.__code__):
             if name in scope:
                 value = scope[name]
-                if not isinstance(value, (types.ModuleType, type)):
+                if isinstance(value, (types.ModuleType, type)):
+                    self._looked_up(value, function.__code__)
+                else:
                     self.key.append(name)
                     self.visit(value)
+
+    def _looked_up(self, scope: types.ModuleType | type, code: types.CodeType) -> None:
+        """What code may look up in a module or class of the user's: `settings.alpha`."""
+        home = scope.__name__ if isinstance(scope, types.ModuleType) else scope.__module__
+        if _is_foreign(home):
+            return
+        held = vars(scope)
+        for name in attributes_of(code):
+            value = held.get(name)
+            if isinstance(value, (types.ModuleType, type)):
+                if id(value) not in self._seen:
+                    self._seen[id(value)] = len(self._seen)
+                    self._looked_up(value, code)
+            elif name in held:
+                self.key.append(name)
+                self._setting(value)
+
+    def _class(self, kind: type) -> None:
+        """What the user's classes hold besides functions: `alpha = 0.5` in a class's body."""
+        for own in _own_classes(kind):
+            for name, value in vars(own).items():
+                if type(value) in _SETTINGS and not name.startswith("__"):
+                    self.key.append(name)
+                    self._setting(value)
+
+    def _setting(self, value: Any, depth: int = 0) -> None:
+        """A number or text by value, in containers too; all else counts by identity."""
+        kind = type(value)
+        if kind in _ATOMS:
+            self.key += (kind, value)
+        elif isinstance(value, Tensor):
+            self.key.append((value.shape, value.dtype, value.requires_grad, value.device))
+        elif kind not in _SETTINGS or depth > _DEEPEST or len(value) > _LONGEST:
+            self.key.append(_Same(value))
+        else:
+            self.key.append((kind, len(value)))
+            for item in (*value, *value.values()) if kind is dict else value:
+                self._setting(item, depth + 1)
 
     def _method(self, method: types.MethodType) -> None:
         self.visit(method.__func__)
@@ -149,6 +194,7 @@ class _Walk:
             return
         module = type(value).__module__ or ""
         if hasattr(value, "__dict__") and not module.startswith(_FOREIGN):
+            self._class(type(value))
             self.visit(vars(value))
         elif type(value).__name__ == "ndarray":
             self.opaque = "a numpy array, whose numbers may change unseen (make it a buffer)"
@@ -178,10 +224,26 @@ _EMPTY = frozenset(
 
 
 @functools.cache
+def _own_classes(kind: type) -> tuple[type, ...]:
+    return tuple(c for c in kind.__mro__ if not c.__module__.startswith(_FOREIGN))
+
+
+@functools.cache
+def _is_foreign(home: str) -> bool:
+    return f"{home}.".startswith(_FOREIGN) or home.partition(".")[0] in sys.stdlib_module_names
+
+
+@functools.cache
+def attributes_of(code: types.CodeType) -> tuple[str, ...]:
+    """Every name in code, nested functions' included."""
+    inner = (c for c in code.co_consts if isinstance(c, types.CodeType))
+    return tuple(dict.fromkeys([*code.co_names, *(n for c in inner for n in attributes_of(c))]))
+
+
+@functools.cache
 def _methods(kind: type) -> tuple[types.FunctionType, ...]:
     """The functions of a user's class, whose globals its steps may read."""
-    own = [c for c in kind.__mro__ if not c.__module__.startswith(_FOREIGN)]
-    found = [value for c in own for value in vars(c).values()]
+    found = [value for c in _own_classes(kind) for value in vars(c).values()]
     unwrapped = [getattr(v, "__func__", getattr(v, "fget", v)) for v in found]
     return tuple(v for v in unwrapped if isinstance(v, types.FunctionType))
 

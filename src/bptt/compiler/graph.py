@@ -33,6 +33,8 @@ CONTRACTIONS = ("matmul", "heads")
 # Sums over rows: t(a) b, a's column sums, a's sum over the steps alone; then `linear`, an operation
 # of torch's on such a sum. Their shape is the whole result's.
 SUMS = ("outer", "total", "steps", "linear")
+# Nodes whose numbers take no memory for each row.
+NO_MEMORY = frozenset((*SUMS, "fixed", "number", "slice", "reshape", "permute", "expand"))
 
 
 class Node(NamedTuple):

@@ -4,13 +4,14 @@ Values have (rows, *shape) with the rows of all steps and sequences in one axis:
 tells rows apart, so T * B of them are computed as B are.
 """
 
+import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptt.compiler.graph import CONTRACTIONS, LEAVES, SUMS, Graph, Node
+from bptt.compiler.graph import CONTRACTIONS, LEAVES, NO_MEMORY, SUMS, Graph, Node
 from bptt.compiler.record import Ref
 from bptt.compiler.stages import OPERATIONS
 from bptt.compiler.writing import function
@@ -27,11 +28,13 @@ class Parallel(NamedTuple):
             of `given`, fixed tensors by name, how many steps the rows are, how many rows.
         given: the nodes that it takes.
         source: the function, to read.
+        between: numbers a row that it makes on the way, and does not return.
     """
 
     run: Callable[[Sequence[Tensor], dict[Ref, Tensor], int, int], list[Tensor]]
     given: tuple[int, ...]
     source: str
+    between: int
 
 
 def parallel(
@@ -76,7 +79,9 @@ def _write(
     results = (writer.name(n) if graph[n].op in SUMS else writer.rows(n) for n in roots)
     lines.append(f"return [{', '.join(results)}]")
     source = "\n    ".join(["def run(given, fixed, steps, rows):", *lines, ""])
-    return Parallel(function(source, "run", writer.namespace), given, source)
+    between = (n for n in inner if n not in roots and n not in fused)
+    width = sum(math.prod(graph[n].shape) for n in between if graph[n].op not in NO_MEMORY)
+    return Parallel(function(source, "run", writer.namespace), given, source, width)
 
 
 def _fused(graph: Graph, inner: Sequence[int], roots: Sequence[int]) -> set[int]:

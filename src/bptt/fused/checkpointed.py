@@ -8,18 +8,17 @@ import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import torch
 from torch import Tensor
 
-from bptt.backends.segments import States, go_back, go_out, put_all, segment_of
-from bptt.backends.sweeps import add
+from bptt.backends.segments import States, go_back, go_out, segment_of
 from bptt.compiler.compiled import Compiled, Direction
-from bptt.compiler.graph import SUMS
+from bptt.compiler.graph import NO_MEMORY
 from bptt.course import Window
 from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import Fixed, Rooms, can_share
+from bptt.fused.windows import Left
 from bptt.methods.checkpointed import Checkpointed, Costs, Layout
 from bptt.step import Leaves
 
@@ -55,16 +54,13 @@ def costs_of(compiled: Compiled, batch: int) -> Costs:
         given = {*columns.given, *columns.kept}
         nodes.update(columns.kept, columns.graph.between(columns.before, given))
         nodes.update(columns.graph.between(columns.after, {*given, *columns.before}))
-    step = sum(math.prod(graph[n].shape) for n in nodes if graph[n].op not in _NO_MEMORY)
+    step = sum(math.prod(graph[n].shape) for n in nodes if graph[n].op not in NO_MEMORY)
     widths = [math.prod(shape) for shape in compiled.carried]
     sums = [math.prod(graph[n].shape) for n in compiled.step.d_fixed if n is not None]
     packed = [m.height * m.width for way in ways for m in way.loop.memories if m.kind == "matrix"]
     return Costs(
         (2 * sum(sums) + sum(packed)) * size, sum(widths) * batch * size, step * batch * size
     )
-
-
-_NO_MEMORY = {*SUMS, "fixed", "number", "slice", "reshape", "permute", "expand"}
 
 
 def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:
@@ -100,7 +96,7 @@ def adjoint(
     """Take dE/d(outputs) and dE/d(final state) back, segment by segment."""
     back = _Back(laid, given, adjoints, wanted)
     go_back(laid.layout, held, back.advance, back.visit)
-    return back.found()
+    return back.left.adjoints(back.through)
 
 
 class _Back:
@@ -116,16 +112,15 @@ class _Back:
         job = laid.job
         self.laid, self.given = laid, given
         self.count = len(adjoints) - len(given.initial)
-        self.adjoints, self.final = adjoints[: self.count], list(adjoints[self.count :])
+        self.adjoints = adjoints[: self.count]
         self.out = job.compiled.forward
         self.back = backward.direction(job, adjoints)
         self.fixed_out: Fixed = self.out.once.run(given.own)
         self.fixed_back: Fixed = self.back.once.run(given.own)
         self.rooms_out, self.rooms_back = _rooms(job, self.out), _rooms(job, self.back)
-        self.wanted = wanted[: len(given.inputs)]
-        self.inputs: list[Tensor | None] = [None] * len(given.inputs)
-        self.fresh: list[Tensor | None] = [None] * len(given.fresh)
-        self.reached: Fixed = {}
+        wanted = wanted[: len(given.inputs)]
+        self.left = Left(given.inputs, len(given.fresh), wanted)
+        self.through = adjoints[self.count :]
 
     def advance(self, segment: int, state: Leaves) -> Leaves:
         """The state after a segment."""
@@ -139,11 +134,12 @@ class _Back:
         part = _part(self.given, window, state)
         _, values = self._forward(job, part)
         losses = [None if leaf is None else window.take(leaf) for leaf in self.adjoints]
-        adjoints = [*losses, *self.final]
+        adjoints = [*losses, *self.through]
         found = backward.run(
             job, part, self.fixed_back, self.back, values, adjoints, self.rooms_back
         )
-        self._add(window, found)
+        self.through = found.initial
+        self.left.add(window, found)
 
     def _forward(self, job: Job, part: Given) -> tuple[Leaves, Values]:
         """The state after a segment, and all values in it."""
@@ -151,16 +147,3 @@ class _Back:
             job, part, self.fixed_out, self.out, outputs=False, rooms=self.rooms_out
         )
         return after, values
-
-    def _add(self, window: Window, found: Adjoints) -> None:
-        self.final = found.initial
-        put_all(window, self.inputs, found.inputs, self.given.inputs, self.wanted)
-        self.fresh = [add(a, b) for a, b in zip(self.fresh, found.fresh, strict=True)]
-        if not self.reached:
-            self.reached = found.reached
-        elif found.reached:
-            torch._foreach_add_(list(self.reached.values()), list(found.reached.values()))
-
-    def found(self) -> Adjoints:
-        """All of it."""
-        return Adjoints(self.inputs, self.final, self.fresh, self.reached)

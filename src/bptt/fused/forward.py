@@ -22,6 +22,9 @@ from bptt.fused.loop import (
 )
 from bptt.step import Leaves
 
+PART = 1 << 20  # numbers that a column makes on the way, at most: they fit in a cache
+BLOCK = 64  # steps; parts are whole numbers of them
+
 
 def run(
     job: Job,
@@ -77,10 +80,34 @@ def _reset(job: Job, direction: Direction, fresh: Leaves) -> tuple[Tensor, Rows,
 def computed(
     run: Parallel, nodes: Sequence[int], values: Values, fixed: Fixed, course: Course
 ) -> Values:
-    """What a column computes for all steps at once."""
+    """What a column computes for all steps at once, or for so many that what it makes on the way
+    stays in the cache.
+    """
     given = [values[node] for node in run.given]
-    found = run.run(given, fixed, course.steps, course.steps * course.batch)
+    steps, rows = course.steps, course.steps * course.batch
+    size = PART // max(run.between * course.batch, 1) // BLOCK * BLOCK
+    if steps < 2 * max(size, BLOCK):
+        found = run.run(given, fixed, steps, rows)
+    else:
+        found = _by_parts(run, given, fixed, course, max(size, BLOCK))
     return dict(zip(nodes, found, strict=True))
+
+
+def _by_parts(
+    run: Parallel, given: Sequence[Tensor], fixed: Fixed, course: Course, size: int
+) -> list[Tensor]:
+    """So many steps at a time."""
+    batch, whole = course.batch, list[Tensor]()
+    for begin in range(0, course.steps, size):
+        steps = min(size, course.steps - begin)
+        part = slice(begin * batch, (begin + steps) * batch)
+        found = run.run([leaf[part] for leaf in given], fixed, steps, steps * batch)
+        if not whole:
+            rows = course.steps * batch
+            whole = [leaf.new_empty(rows, *leaf.shape[1:]) for leaf in found]
+        for leaf, own in zip(whole, found, strict=True):
+            leaf[part] = own
+    return whole
 
 
 def _apart(

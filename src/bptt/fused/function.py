@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bptt.errors import NOT_TWICE, BackendError
-from bptt.fused import backward, checkpointed, forward
+from bptt.fused import backward, checkpointed, forward, windows
 from bptt.fused.job import Job
 from bptt.methods import Checkpointed
 from bptt.step import Leaves
@@ -52,7 +52,7 @@ class _Fused(torch.autograd.Function):
         values = dict(zip(ctx.nodes, saved[len(saved) - len(ctx.nodes) :], strict=True))
         direction = backward.direction(job, adjoints)
         fixed = direction.once.run(given.own)
-        found = backward.run(job, given, fixed, direction, values, adjoints)
+        found = windows.run(job, given, fixed, direction, values, adjoints)
         return None, *backward.gradients(job, given, found, wanted)
 
 

@@ -58,18 +58,24 @@ def run(job: Job, direction: Direction, spans: Spans, reads: Rows, seeds: Rows) 
     kept = {part.name: torch.empty(rows, *part.shape, dtype=dtype) for part in direction.kept}
     ends = ({name: torch.zeros_like(seed) for name, seed in seeds.items()} for _ in range(2))
     sums, first = _Sums(kept, *ends), True
-    for phase in spans.phase.unique():
+    phases = spans.phase.unique().tolist()
+    _clear(course, spans.where(spans.phase == phases[0]) if phases else spans, kept)
+    for phase in phases:
         runs = spans.where((spans.phase == phase).nonzero().flatten())
-        if first and int(runs.back.sum()) < rows:
-            untouched = (~_reached(course, runs, runs.back)).nonzero().flatten()
-            for leaf in kept.values():
-                leaf.index_fill_(0, untouched, 0.0)
         enters = _reached(course, runs, runs.losses)
         work = _Work(job, direction, reads, enters)
         for group in _groups(course, runs):
             _run(work, group, seeds, sums, first)
         first = False
     return sums
+
+
+def _clear(course: Course, spans: Spans, kept: Rows) -> None:
+    """Zeros at steps that none of these runs goes through."""
+    if int(spans.back.sum()) < course.steps * course.batch:
+        untouched = (~_reached(course, spans, spans.back)).nonzero().flatten()
+        for leaf in kept.values():
+            leaf.index_fill_(0, untouched, 0.0)
 
 
 def _reached(course: Course, spans: Spans, counts: Tensor) -> Tensor:
@@ -116,8 +122,9 @@ class _Work:
         for name, node in names.step.items():
             if node in self.direction.linear:
                 flat, enters = found[name].flatten(1), self._enters[window, None]
-                masked = self.room(name, flat)
-                found[name] = torch.where(enters, flat, flat.new_zeros(()), out=masked)
+                if not bool(enters.all()):
+                    masked = self.room(name, flat)
+                    found[name] = torch.where(enters, flat, flat.new_zeros(()), out=masked)
         found.update((name, whole[name].index_select(0, own)) for name in names.sequence)
         return found
 
