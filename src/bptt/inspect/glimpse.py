@@ -14,6 +14,7 @@ from bptt.course import Course
 from bptt.draws import Draws
 from bptt.engine import plain_numerics
 from bptt.inspect.jacobian import measured
+from bptt.inspect.pull import pull
 from bptt.inspect.sample import from_step, rows_of
 from bptt.inspect.subject import Subject
 from bptt.inspect.trajectory import Trajectory, draws_numbers
@@ -158,7 +159,7 @@ def _fade(before: list[Leaves], last: Leaves) -> Tensor:
         for part, leaf in zip(drawn, ends, strict=True)
     ]
     places = [(t, leaf) for t, state in enumerate(before) for leaf in state if leaf.requires_grad]
-    found = torch.autograd.grad(ends, [leaf for _, leaf in places], adjoints, allow_unused=True)
+    found = pull(ends, [leaf for _, leaf in places], adjoints, keep=False)
     for (t, _), gradient in zip(places, found, strict=True):
         if gradient is not None:
             fade[t] += gradient.double().square().sum().cpu() / len(gradient)

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.pull import pull
 from bptt.inspect.showing import bars, line_chart, number, optional, to_polars
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Piece, Trajectory, follow
@@ -232,7 +233,7 @@ def _way_back(after: Tensor, before: Tensor, adjoint: Tensor) -> Tensor:
     """adjoint^T J; zero where the state before is not looked at."""
     if not after.requires_grad:
         return torch.zeros_like(after)
-    (found,) = torch.autograd.grad(after, before, adjoint, retain_graph=True, allow_unused=True)
+    (found,) = pull([after], [before], [adjoint], keep=True)
     return torch.zeros_like(after) if found is None else found
 
 
