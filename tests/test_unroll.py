@@ -1,9 +1,11 @@
 """`unroll` against sequences run alone, differentiated by autograd: every cell, every feature."""
 
 import copy
+import os
 import pickle
 import random
 import threading
+import types
 from typing import NamedTuple
 
 import pytest
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import bptt
-from bptt import engine
+from bptt import known, outward, single
+from bptt.backends import graphs
 from bptt.backends.product import Replay
 from bptt.cells import Elman
 from bptt.testing import assert_close, check_cell, gradients, oracle
@@ -82,11 +85,31 @@ CELLS = {
 }
 
 
-@pytest.fixture(params=["autograd at each step", "one step replayed"])
+WAYS = ["each step's graph kept", "autograd at each step run again", "one step replayed"]
+
+
+@pytest.fixture(params=WAYS)
 def product(request, monkeypatch):
-    """The two ways to a step's vector-Jacobian product, forced on sequences of any length."""
-    replayed = request.param == "one step replayed"
-    monkeypatch.setattr(engine, "WORTH_RECORDING", 1 if replayed else 10**9)
+    """The ways to a step's vector-Jacobian product, forced on sequences of any length."""
+    force(WAYS.index(request.param), monkeypatch)
+
+
+@pytest.fixture
+def rerun(monkeypatch):
+    """Steps are run again, or replayed, however short the sequence."""
+    with monkeypatch.context() as patch:
+        patch.setattr(known, "key_of", lambda *_: None)
+        patch.setattr(graphs, "STEPS", 0)
+        patch.setattr(single, "STEPS", 0)
+        yield patch
+
+
+def force(way, monkeypatch):
+    """One way for every call: nothing is known of earlier ones."""
+    monkeypatch.setattr(known, "key_of", lambda *_: None)
+    monkeypatch.setattr(single, "STEPS", 0)
+    monkeypatch.setattr(graphs, "STEPS", 0 if way else 10**9)
+    monkeypatch.setattr(outward, "WORTH_RECORDING", 1 if way == 2 else 10**9)
 
 
 @reference
@@ -117,7 +140,7 @@ def assert_same(found, expected):
 @given(st.data())
 def test_any_mix_of_features(data):
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(engine, "WORTH_RECORDING", data.draw(st.sampled_from([1, 10**9])))
+        force(data.draw(st.sampled_from([0, 1, 2])), patch)
         check_mix(data)
 
 
@@ -180,7 +203,7 @@ def test_truth_is_checked_against_values_too(monkeypatch):
 
 
 @pytest.fixture
-def programs(monkeypatch):
+def programs(monkeypatch, rerun):
     """The programs that replays were given, None where a step went to autograd each time."""
     built = []
     build = Replay._build
@@ -254,7 +277,7 @@ def test_a_step_that_is_not_the_same_each_time_is_not_replayed(cell):
 
 
 @reference
-def test_python_state_that_changes_the_numbers_is_noticed():
+def test_python_state_that_changes_the_numbers_is_noticed(rerun):
     """A counter, a value changed before backward(), and Python's own random numbers."""
     count, x = [0], torch.randn(12, 1, 2)
     s = torch.randn(1, 2, requires_grad=True)
@@ -390,6 +413,70 @@ def test_a_write_in_place_within_a_step_is_undone(programs):
     assert_same(
         gradients(lambda: bptt.unroll(cell, x, s), [W]), gradients(lambda: oracle(cell, x, s), [W])
     )
+
+
+# What one call leaves for the next.
+
+
+@reference
+@pytest.mark.parametrize("steps", [1, 2, 7, 40])
+@pytest.mark.parametrize("name", ["elman", "lstm cell", "parametrized", "dropped", "branching"])
+def test_a_call_is_what_it_would_be_alone(name, steps, rerun):
+    """The first call, the others, and one that runs each step again: the same numbers."""
+    cell = Dropped() if name == "dropped" else {**CELLS, "branching": lambda: branching}[name]()
+    x = torch.randn(steps, 1, 3, requires_grad=True)
+    state = (torch.zeros(1, 4),) * 2 if name == "lstm cell" else torch.zeros(1, 4)
+    state = state[:, :3] if name in ("dropped", "branching") else state
+    targets = [x, *(cell.parameters() if isinstance(cell, nn.Module) else [])]
+
+    def run():
+        torch.manual_seed(2)
+        return gradients(lambda: bptt.unroll(cell, x, state), targets)
+
+    alone = run()
+    rerun.undo()
+    for _ in range(3):
+        assert_same(run(), alone)
+
+
+settings_of = types.SimpleNamespace(gain=1.0)
+
+
+class Tuned(nn.Module):
+    scale = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.W, self.leak = nn.Parameter(torch.randn(3, 3)), 0.5
+
+    def forward(self, x, s):
+        return torch.tanh(x + s @ self.W) * self.leak * self.scale * settings_of.gain
+
+
+@reference
+@pytest.mark.parametrize("steps", [2, 9])
+@pytest.mark.parametrize("holder", [Tuned, settings_of, None], ids=["class", "global", "self"])
+def test_what_has_changed_since_the_last_call_is_seen(holder, steps, monkeypatch):
+    cell, x = Tuned(), torch.randn(steps, 2, 3)
+    name = "scale" if holder is Tuned else "gain" if holder else "leak"
+    for value in (0.5, 0.5, 0.8, 0.8):
+        monkeypatch.setattr(holder or cell, name, value)
+        found = gradients(lambda: bptt.unroll(cell, x, S[:, :3]), [cell.W])
+        assert_same(found, gradients(lambda: oracle(cell, x, S[:, :3]), [cell.W]))
+
+
+@reference
+def test_what_was_written_down_is_compared_with_a_step_that_was_run(monkeypatch):
+    """A change that cannot be seen from outside: the way back no longer fits, and is not used."""
+    W, x = torch.randn(3, 3, requires_grad=True), torch.randn(9, 2, 3)
+
+    def cell(x, s):
+        return torch.tanh(x + s @ W) * float(os.environ["GAIN"])
+
+    for value in ("0.5", "0.5", "0.8", "0.8"):
+        monkeypatch.setenv("GAIN", value)
+        found = gradients(lambda: bptt.unroll(cell, x, S[:, :3]), [W])
+        assert_same(found, gradients(lambda: oracle(cell, x, S[:, :3]), [W]))
 
 
 # What a step reaches otherwise than by argument.
@@ -620,6 +707,7 @@ def test_a_step_more_keeps_its_input_and_its_state_once(name, units):
         assert outputs.requires_grad
         return sum(sizes.values())
 
+    kept(50)  # which is watched more closely
     assert kept(60) - kept(50) == 10 * 2 * (3 + units) * 8
 
 
@@ -637,6 +725,17 @@ class Noisy(nn.Module):
         pick = torch.multinomial(torch.softmax(s, 1), 1) + torch.randint(0, 3, (len(s), 1))
         spikes = torch.bernoulli(torch.sigmoid(s))
         return torch.tanh(self.drop(x) + s @ self.W + 0.1 * noise + 0.01 * pick + spikes)
+
+
+@reference
+def test_numbers_drawn_do_not_depend_on_how_many_are_needed():
+    cell, x = Dropped(), torch.randn(130, 2, 3)
+    runs = []
+    for steps in (130, 100, 64, 7, 7, 2, 1, 1):
+        torch.manual_seed(1)
+        runs.append(bptt.unroll(cell, x[:steps], S[:, :3])[0].detach())
+    for found in runs[1:]:
+        torch.testing.assert_close(found, runs[0][: len(found)])
 
 
 def test_draws_differ_from_step_to_step_and_repeat_by_seed():
@@ -670,14 +769,15 @@ class Dropped(nn.Module):
 def test_draws_are_the_same_replayed_or_not(monkeypatch, programs):
     cell, x = Dropped(), torch.randn(150, 2, 3)
 
-    def run(least):
-        monkeypatch.setattr(engine, "WORTH_RECORDING", least)
+    def run(way):
+        force(way, monkeypatch)
         torch.manual_seed(3)
         return gradients(lambda: bptt.unroll(cell, x, S[:, :3]), [cell.W])
 
-    exact = run(10**9)
+    exact = run(1)
+    assert_same(run(0), exact)
     assert not programs
-    assert_same(run(4), exact)
+    assert_same(run(2), exact)
     assert programs[0] is not None
     torch.manual_seed(3)
     with torch.no_grad():

@@ -7,20 +7,25 @@ Operations with no uniform or normal to start from (multinomial, poisson, ...) u
 seeded by (seed, i, t) for the step alone.
 """
 
+import functools
 import hashlib
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
-from typing import Any, NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol, TypeVar
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode, _disable_current_modes
 
 from bptt.errors import CellError
 
 BLOCK = 64
+# On the CPU torch draws normal numbers by so many: the first of many are those of fewer.
+CHUNK = 16
 
 Arguments = dict[str, Any]
+T = TypeVar("T")
 
 
 class Listener(Protocol):
@@ -45,10 +50,14 @@ class Draws(TorchDispatchMode):
 
     Args:
         seed: what the numbers are drawn from; None: taken from torch's generator when first needed.
+        steps: how many there are; None: not known.
 
     Attributes:
         used: whether anything was drawn at all.
+        sparing: whether only torch's functions that are known to draw are looked into, which costs
+            less; `settled` makes sure that no other draws.
         repeatable: whether `numbers` gives all that a step draws.
+        seed: what the numbers are drawn from; None: not yet taken.
         recording: who is told the numbers by name, r0, r1, ..., if anybody.
     """
 
@@ -56,18 +65,29 @@ class Draws(TorchDispatchMode):
     def _should_skip_dynamo(cls) -> bool:
         return False  # never inside torch.compile, whose import would cost a second
 
-    def __init__(self, seed: int | None = None) -> None:
+    def __init__(self, seed: int | None = None, steps: int | None = None) -> None:
         super().__init__()
-        self.used, self.repeatable = False, True
+        self.used, self.repeatable, self.sparing = False, True, False
         self.recording: Listener | None = None
         self._plan: dict[int, tuple[Callable[..., Tensor], _Like]] = {}
-        self._seed = seed
-        self._blocks: dict[int, tuple[int, Tensor]] = {}
+        self.seed, self.steps_in_all = seed, steps
+        self._blocks: dict[int, tuple[int, tuple[Tensor, ...]]] = {}
         self._step = self._operation = 0
 
     def begin(self, step: int) -> None:
         """The operations that follow belong to processing step `step`."""
         self._step, self._operation = step, 0
+
+    @property
+    def drew(self) -> bool:
+        """Whether the step that is running, or has run last, drew."""
+        return self._operation > 0
+
+    def take_seed(self) -> int:
+        """What the numbers are drawn from, taken from torch's generator if it is not there yet."""
+        if self.seed is None:
+            self.seed = int(torch.empty((), dtype=torch.int64).random_())
+        return self.seed
 
     def rewind(self) -> None:
         """The step is run once more, from its first operation."""
@@ -77,11 +97,11 @@ class Draws(TorchDispatchMode):
         """What the operations of the present step are made from, without running it."""
         return [self._base(base, like, operation) for operation, (base, like) in self._plan.items()]
 
-    def for_batch(self, rows: int, seed: int | None = None) -> "Draws":
+    def for_batch(self, rows: int, seed: int | None = None, steps: int | None = None) -> "Draws":
         """The same operations for another number of rows, with another seed."""
         if not self.used:
             return self
-        other = Draws(seed)
+        other = Draws(seed, steps)
         other.used = self.used
         other._plan = {
             operation: (base, like._replace(shape=torch.Size((rows, *like.shape[1:]))))
@@ -93,12 +113,14 @@ class Draws(TorchDispatchMode):
         """(count, ...) the numbers of an operation at `count` steps from `first` on."""
         base, like = self._plan[operation]
         start, stop = first // BLOCK, -(-(first + count) // BLOCK)
-        blocks = [self._block(base, like, operation, j) for j in range(start, stop)]
+        blocks = [self._block(base, like, operation, j, BLOCK) for j in range(start, stop)]
         return torch.cat(blocks)[first - start * BLOCK :][:count]
 
     def inside(self) -> AbstractContextManager:
         """Where a step is run: with its draws substituted, if it draws."""
-        return self if self.used else nullcontext()
+        if not self.used:
+            return nullcontext()
+        return _Sparing(self) if self.sparing else self
 
     @contextmanager
     def told(self, recording: Listener) -> Iterator[None]:
@@ -115,7 +137,7 @@ class Draws(TorchDispatchMode):
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
-        if torch.Tag.nondeterministic_seeded not in func.tags:
+        if not _draws(func):
             return func(*args, **kwargs)
         return self._draw(func, _bind(func, args, kwargs))
 
@@ -128,7 +150,7 @@ class Draws(TorchDispatchMode):
             )
         self.used = True
         operation, self._operation = self._operation, self._operation + 1
-        recipe = _RECIPES.get(func._schema.name.removeprefix("aten::"))
+        recipe = _recipe(func)
         if recipe is None:
             return self._draw_alone(func, given, operation)
         base, finish = recipe
@@ -138,7 +160,7 @@ class Draws(TorchDispatchMode):
         if self.recording is not None:
             self.recording.know(f"r{operation}", numbers)
         value = finish(given, numbers)
-        if func._schema.name.endswith("_"):
+        if func._schema.name.endswith("_"):  # the copy converts
             return given["self"].copy_(value)
         return value if isinstance(value, tuple) else value.to(like.dtype)
 
@@ -146,20 +168,28 @@ class Draws(TorchDispatchMode):
         """This step's share of a block of uniform or normal numbers in the shape of `like`."""
         block, offset = divmod(self._step, BLOCK)
         held = self._blocks.get(operation)
-        if held is None or held[0] != block or held[1].shape[1:] != like.shape:
-            with _disable_current_modes():  # these are made for the step, not by it
-                numbers = self._block(base, like, operation, block)
-            held = self._blocks[operation] = (block, numbers)
-        with _disable_current_modes():
-            return held[1][offset]
+        if held is None or held[0] != block or held[1][0].shape != like.shape:
+            with _no_modes():  # these are made for the step, not by it
+                numbers = self._block(base, like, operation, block, self._needed(block))
+                held = self._blocks[operation] = (block, numbers.unbind(0))
+        return held[1][offset]
+
+    def _needed(self, block: int) -> int:
+        """How many of a block's steps will be asked for."""
+        return BLOCK if self.steps_in_all is None else min(BLOCK, self.steps_in_all - block * BLOCK)
 
     def _block(
-        self, base: Callable[..., Tensor], like: _Like, operation: int, block: int
+        self, base: Callable[..., Tensor], like: _Like, operation: int, block: int, needed: int
     ) -> Tensor:
+        """(BLOCK, ...) numbers, or their first (needed, ...) where those can be had alone."""
         dtype = like.dtype if like.dtype == torch.float64 else torch.float32
         generator = self._generator(like.device, operation, block)
-        shape = (BLOCK, *like.shape)
-        return base(shape, generator=generator, dtype=dtype, device=like.device)
+        size = like.shape.numel()
+        count = -(-needed * size // CHUNK) * CHUNK
+        if like.device.type != "cpu" or count >= BLOCK * size:
+            return base((BLOCK, *like.shape), generator=generator, dtype=dtype, device=like.device)
+        numbers = base(count, generator=generator, dtype=dtype)
+        return numbers[: needed * size].view(needed, *like.shape)
 
     def _draw_alone(self, func: Any, given: Arguments, operation: int) -> Any:
         switches = [given[name] for name in ("dropout", "dropout_p") if name in given]
@@ -173,19 +203,108 @@ class Draws(TorchDispatchMode):
         return _call(func, {**given, "generator": generator})
 
     def _generator(self, device: torch.device, operation: int, block: int) -> torch.Generator:
-        if self._seed is None:
-            self._seed = int(torch.empty((), dtype=torch.int64).random_())
-        key = f"{self._seed} {operation} {block}".encode()
+        key = f"{self.take_seed()} {operation} {block}".encode()
         seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little", signed=True)
         return torch.Generator(device).manual_seed(seed)
 
 
+class _Sparing(TorchFunctionMode):
+    """While active, functions that may draw do so by (seed, operation, step)."""
+
+    def __init__(self, draws: Draws) -> None:
+        super().__init__()
+        self._draws = draws
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
+        if func in _MAY_DRAW:
+            with self._draws:
+                return func(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
+
+
+_MAY_DRAW = {
+    nn.functional.dropout,
+    nn.functional.alpha_dropout,
+    torch.bernoulli,
+    torch.multinomial,
+    torch.poisson,
+    torch.randint,
+    torch.dropout,
+    torch.native_dropout,
+    torch.normal,
+    torch.rand,
+    torch.rand_like,
+    torch.randn,
+    torch.randn_like,
+    Tensor.bernoulli,
+    Tensor.bernoulli_,
+    Tensor.multinomial,
+    Tensor.normal_,
+    Tensor.uniform_,
+}
+
+
+@functools.cache
+def _draws(func: Any) -> bool:
+    return torch.Tag.nondeterministic_seeded in func.tags
+
+
+def _no_modes() -> AbstractContextManager:
+    """Where no mode sees what is done; most often there is none besides this one."""
+    alone = torch._C._len_torch_dispatch_stack() == 0
+    return nullcontext() if alone else _disable_current_modes()
+
+
+def settled(
+    draws: Draws, device: torch.device, run: Callable[[], T], with_draws: Callable[[], T]
+) -> T:
+    """A way forward; once more with the draws substituted, should a step draw unexpectedly.
+
+    Args:
+        draws: of the run; where they are used already, or come to be, the first run counts.
+        device: whose generator tells.
+        run: the way forward.
+        with_draws: the same, where every step looks whether `draws.used`.
+    """
+    if draws.sparing:
+        draws.take_seed()
+    before = None if draws.used and not draws.sparing else _generator_state(device)
+    found = run()
+    watched = before is not None and (draws.sparing or not draws.used)
+    if before is not None and watched and not torch.equal(before, _generator_state(device)):
+        _set_generator_state(device, before)
+        draws.repeatable = draws.repeatable and draws.sparing
+        draws.used, draws.sparing = True, False
+        found = with_draws()
+    draws.release()
+    return found
+
+
+def _generator_state(device: torch.device) -> Tensor:
+    if device.type == "cuda":
+        return torch.cuda.get_rng_state(device)
+    return torch.get_rng_state()
+
+
+def _set_generator_state(device: torch.device, state: Tensor) -> None:
+    if device.type == "cuda":
+        torch.cuda.set_rng_state(state, device)
+    else:
+        torch.set_rng_state(state)
+
+
 def _bind(func: Any, args: tuple, kwargs: Arguments) -> Arguments:
     """The operation's arguments by name, defaults filled in."""
+    names, defaults = _parameters(func)
+    return {**defaults, **dict(zip(names, args, strict=False)), **kwargs}
+
+
+@functools.cache
+def _parameters(func: Any) -> tuple[tuple[str, ...], Arguments]:
+    """The names of an operation's arguments, and their defaults."""
     schema = func._schema.arguments
-    given = {argument.name: argument.default_value for argument in schema}
-    given.update(zip((argument.name for argument in schema), args, strict=False))
-    return given | kwargs
+    names = tuple(argument.name for argument in schema)
+    return names, {argument.name: argument.default_value for argument in schema}
 
 
 def _with_generator(func: Any) -> Any:
@@ -221,7 +340,8 @@ def _like(given: Arguments) -> _Like:
     tensors = [given.get(name) for name in ("self", "mean", "std", "input")]
     tensors = [value for value in tensors if isinstance(value, Tensor)]
     if tensors:
-        shape = torch.broadcast_shapes(*(tensor.shape for tensor in tensors))
+        first, *others = (tensor.shape for tensor in tensors)
+        shape = torch.broadcast_shapes(first, *others) if others else first
         dtype, device = tensors[0].dtype, tensors[0].device
     else:
         shape, dtype = torch.Size(given["size"]), torch.get_default_dtype()
@@ -249,6 +369,11 @@ def _dropout(given: Arguments, u: Tensor) -> tuple[Tensor, Tensor]:
 
 def _as_drawn(given: Arguments, numbers: Tensor) -> Tensor:
     return numbers
+
+
+@functools.cache
+def _recipe(func: Any) -> tuple[Callable[..., Tensor], Callable[[Arguments, Tensor], Any]] | None:
+    return _RECIPES.get(func._schema.name.removeprefix("aten::"))
 
 
 # Name of the operation: what it is drawn from, and how its numbers are made of that.

@@ -13,8 +13,14 @@ from bptt.errors import CellError
 def now() -> int:
     """A number greater than that of every graph node made so far, in this thread."""
     with torch.enable_grad():
-        node = torch.empty(0, requires_grad=True).view(0).grad_fn
+        node = _EMPTY.view(0).grad_fn
     return node._sequence_nr()  # type: ignore[union-attr]
+
+
+def retained() -> bool:
+    """Whether the backward pass that is running now may be followed by another one."""
+    asked = getattr(torch._C._autograd, "_get_current_graph_task_keep_graph", None)
+    return True if asked is None else bool(asked())
 
 
 class Ends(NamedTuple):
@@ -44,17 +50,21 @@ def ends(roots: Iterable[Tensor], since: int) -> Ends:
     seen, python = set(stack), False
     while stack:
         node = stack.pop()
-        python = python or isinstance(node, BackwardCFunction)
-        if node.name() == "torch::autograd::AccumulateGrad":
-            variable = node.variable  # type: ignore[attr-defined]
-            leaves[id(variable)] = variable
-        elif node._sequence_nr() < since:
+        if type(node) is _Leaf:
+            leaves[id(node.variable)] = node.variable  # type: ignore[attr-defined]
+            continue
+        if node._sequence_nr() < since:
             raise CellError(_outside(node.name()))
+        python = python or isinstance(node, BackwardCFunction)
         for above, _ in node.next_functions:
             if above is not None and above not in seen:
                 seen.add(above)
                 stack.append(above)
     return Ends(list(leaves.values()), python)
+
+
+_EMPTY = torch.empty(0, requires_grad=True)
+_Leaf = type(torch.autograd.graph.get_gradient_edge(_EMPTY).node)
 
 
 def _outside(name: str) -> str:

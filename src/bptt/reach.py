@@ -49,6 +49,9 @@ _STEADY = (
     slice,
 )
 
+# What copies a thing that a step may have changed.
+_HOLDERS = frozenset(("_function", "_dict", "_sequence", "_instance"))
+
 Substitute = Callable[[Tensor], Tensor]
 
 
@@ -71,6 +74,7 @@ class CellCopy:
         self._done: dict[int, Any] = {}
         self._alive: list[Any] = []  # keeps the ids in `_done` from being used again
         self.cell = self.copy(cell)
+        del self._substitute  # it may know of this copy: no cycle for the collector to find
 
     def changed(self) -> list[tuple[Any, dict]]:
         """Lists, dicts, objects and functions that the step sees and that are not as they were.
@@ -93,25 +97,18 @@ class CellCopy:
         self._done[id(value)] = copied = copier(value, depth)
         if copied is not value:
             self._alive.append(copied)
-        if copier in (self._function, self._dict, self._sequence, self._instance):
+        if copier.__name__ in _HOLDERS:
             self._holders.append((copied, content(copied)))
         return copied
 
     def _copier_of(self, value: Any) -> Callable[[Any, int], Any] | None:
-        if isinstance(value, Tensor):
-            return lambda tensor, _: self._substitute(tensor)
-        for kind, copier in (
-            (torch.jit.ScriptModule, None),  # compiled code finds its weights by itself
-            (nn.Module, self._module),
-            (types.FunctionType, self._function),
-            (types.MethodType, self._method),
-            (functools.partial, self._partial),
-            (dict, self._dict),
-            ((list, tuple, set, frozenset), self._sequence),
-        ):
-            if isinstance(value, kind):
-                return copier
-        return self._instance if hasattr(value, "__dict__") else None
+        name = _copier(type(value))
+        if name is None and hasattr(value, "__dict__"):
+            name = "_instance"
+        return getattr(self, name) if name else None
+
+    def _tensor(self, tensor: Tensor, depth: int) -> Tensor:
+        return self._substitute(tensor)
 
     def _module(self, module: nn.Module, depth: int) -> nn.Module:
         copied = object.__new__(type(module))
@@ -209,6 +206,24 @@ class CellCopy:
         copied = object.__new__(type(value))
         vars(copied).update(inside)
         return copied
+
+
+@functools.lru_cache(maxsize=1024)
+def _copier(kind: type) -> str | None:
+    """The method that copies things of a kind; "" for what is shared, None where it depends."""
+    for known, name in (
+        (Tensor, "_tensor"),
+        (torch.jit.ScriptModule, ""),  # compiled code finds its weights by itself
+        (nn.Module, "_module"),
+        (types.FunctionType, "_function"),
+        (types.MethodType, "_method"),
+        (functools.partial, "_partial"),
+        (dict, "_dict"),
+        ((list, tuple, set, frozenset), "_sequence"),
+    ):
+        if issubclass(kind, known):
+            return name
+    return None
 
 
 def remade(module: nn.Module, value: Any) -> bool:

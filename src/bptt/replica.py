@@ -1,10 +1,12 @@
 """A cell held as it was when an unroll began, its weights standing in for the caller's."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import Tensor, nn
 
 from bptt import reach
+from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.errors import BackendError, CellError
 from bptt.step import Leaves
 
@@ -27,7 +29,7 @@ class Replica:
         self.sources = [source for source, leaf in pairs if leaf.requires_grad]
         self.constants = [leaf for _, leaf in pairs if not leaf.requires_grad]
         self.found = len(self.weights)  # those behind were adopted
-        self._attributes = [dict(vars(module)) for module in self._copy.modules]
+        self._attributes = Attributes(self._copy.modules)
         self._versions = [leaf._version for _, leaf in pairs]
 
     def _stand_in(self, source: Tensor) -> Tensor:
@@ -49,6 +51,11 @@ class Replica:
         return [self._stand_in(source) for source in sources]
 
     @property
+    def opaque(self) -> bool:
+        """Whether something in the cell could not be looked into."""
+        return self._copy.opaque
+
+    @property
     def steady(self) -> bool:
         """Whether all that a step may look at in Python could be seen, and is as it was."""
         return not self._copy.opaque and not self._copy.changed()
@@ -64,22 +71,11 @@ class Replica:
         Raises:
             CellError: one of them has hooks, which would run at every step and once more after.
         """
-        known = {id(weight) for weight in self.weights}
-        for leaf in leaves:
-            if id(leaf) in known:
-                continue
-            if leaf._backward_hooks:
-                raise CellError(
-                    f"The step reaches a tensor of shape {tuple(leaf.shape)} with hooks, in a "
-                    "place where bptt cannot put its own: make it an attribute of the module."
-                )
-            self.weights.append(leaf)
-            self.sources.append(leaf)
+        adopt(self, leaves)
 
     def with_tensors(self, tensors: Leaves) -> Any:
         """The cell once more, with these tensors for its weights."""
-        given = {id(w): tensor for w, tensor in zip(self.weights, tensors, strict=True)}
-        return reach.CellCopy(self.cell, lambda leaf: given.get(id(leaf), leaf)).cell
+        return _with(self.cell, self.weights, tensors)
 
     def check_unchanged(self) -> None:
         """A step changes nothing but what it returns: it is run again in the backward pass.
@@ -87,7 +83,106 @@ class Replica:
         Raises:
             CellError: the first step changed an attribute of a module or a tensor in place.
         """
-        for module, before in zip(self._copy.modules, self._attributes, strict=True):
+        self._attributes.check()
+        for holder, before in self._copy.changed():
+            if _holds_graph(holder, before):
+                raise CellError(
+                    f"The step keeps a tensor with gradient in a {type(holder).__name__} outside "
+                    "of it, where the next call would find it with this call's graph. Carry it in "
+                    "the state, compute it anew in each step, or keep a detached copy."
+                )
+        check_in_place((leaf for _, leaf in self._stand_ins.values()), self._versions)
+
+
+class Original:
+    """The cell itself in the place of a copy, where its steps are not run again.
+
+    Its tensors are leaves without hooks, so a gradient can be taken to them at each step.
+
+    Args:
+        cell: the cell.
+        made: its fingerprint, which names all of its tensors.
+    """
+
+    def __init__(self, cell: Any, made: Fingerprint) -> None:
+        self.cell, self._key = cell, made.key
+        self.weights = [tensor for tensor in made.tensors if tensor.requires_grad]
+        self.constants = [tensor for tensor in made.tensors if not tensor.requires_grad]
+        self.sources, self.found = list(self.weights), len(self.weights)
+
+    @staticmethod
+    def serves(made: Fingerprint) -> bool:
+        """Whether a cell of this fingerprint needs no copy."""
+        return all(tensor.is_leaf and not tensor._backward_hooks for tensor in made.tensors)
+
+    def adopt(self, leaves: Leaves) -> None:
+        """Take in leaves that a step reached though they were not found in the cell."""
+        adopt(self, leaves)
+
+    def with_tensors(self, tensors: Leaves) -> Any:
+        """The cell once more, with these tensors for its weights.
+
+        Raises:
+            CellError: the cell is not what it was.
+        """
+        self._check()
+        return _with(self.cell, self.weights, tensors)
+
+    def again(self, x: Any, state: Any) -> Any:
+        """A step run again.
+
+        Raises:
+            CellError: the cell is not what it was.
+        """
+        self._check()
+        return self.cell(x, state)
+
+    def _check(self) -> None:
+        if fingerprint(self.cell).key != self._key:
+            raise CellError(
+                "The cell has changed since bptt.unroll ran it, so this gradient would be of "
+                "another function. Differentiate before changing the cell."
+            )
+
+
+def adopt(replica: "Replica | Original", leaves: Leaves) -> None:
+    """Take in leaves that a step reached though they were not found in the cell.
+
+    Raises:
+        CellError: one of them has hooks, which would run at every step and once more after.
+    """
+    known = {id(weight) for weight in replica.weights}
+    for leaf in leaves:
+        if id(leaf) in known:
+            continue
+        if leaf._backward_hooks:
+            raise CellError(
+                f"The step reaches a tensor of shape {tuple(leaf.shape)} with hooks, in a "
+                "place where bptt cannot put its own: make it an attribute of the module."
+            )
+        known.add(id(leaf))
+        replica.weights.append(leaf)
+        replica.sources.append(leaf)
+
+
+def _with(cell: Any, weights: Leaves, tensors: Leaves) -> Any:
+    given = {id(weight): tensor for weight, tensor in zip(weights, tensors, strict=True)}
+    return reach.CellCopy(cell, lambda leaf: given.get(id(leaf), leaf)).cell
+
+
+class Attributes:
+    """What modules hold, to tell whether a step changes it."""
+
+    def __init__(self, modules: Iterable[nn.Module]) -> None:
+        self._modules = [(module, dict(vars(module))) for module in modules]
+
+    def check(self) -> None:
+        """Nothing was set.
+
+        Raises:
+            CellError: an attribute is not what it was.
+        """
+        for module, before in self._modules:
             name = _changed_attribute(module, before)
             if name is not None:
                 raise CellError(
@@ -96,21 +191,22 @@ class Replica:
                     "but what it returns: carry the value in the state, or set it in "
                     "begin(batch_size)."
                 )
-        for holder, before in self._copy.changed():
-            if _holds_graph(holder, before):
-                raise CellError(
-                    f"The step keeps a tensor with gradient in a {type(holder).__name__} outside "
-                    "of it, where the next call would find it with this call's graph. Carry it in "
-                    "the state, compute it anew in each step, or keep a detached copy."
-                )
-        for (_, leaf), version in zip(self._stand_ins.values(), self._versions, strict=True):
-            if leaf._version != version:
-                raise CellError(
-                    f"The step changes a tensor of shape {tuple(leaf.shape)} in place (a buffer of "
-                    "batch or spectral normalisation, perhaps). A step is run again in the "
-                    "backward pass, so it may change nothing but what it returns: carry the "
-                    "value in the state, or put the module into eval()."
-                )
+
+
+def check_in_place(tensors: Iterable[Tensor], versions: Iterable[int]) -> None:
+    """A step writes into none of the cell's tensors.
+
+    Raises:
+        CellError: one of them has another version.
+    """
+    for tensor, version in zip(tensors, versions, strict=True):
+        if tensor._version != version:
+            raise CellError(
+                f"The step changes a tensor of shape {tuple(tensor.shape)} in place (a buffer of "
+                "batch or spectral normalisation, perhaps). A step is run again in the "
+                "backward pass, so it may change nothing but what it returns: carry the "
+                "value in the state, or put the module into eval()."
+            )
 
 
 def _holds_graph(holder: Any, before: dict) -> bool:

@@ -9,7 +9,7 @@ at the data, say.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -23,9 +23,19 @@ from bptt.step import Leaves, Step
 
 Found = list[Tensor | None]
 
+# `torch.autograd.grad` without its checks of shapes, which take as long as a small step's gradient.
+_gradients = torch.autograd.Variable._execution_engine.run_backward
+
 # Rows whose shares of the weights' gradients are summed at once, and at most so many steps of them:
 # enough to make one large product of many small ones, few enough to weigh nothing in memory.
-ROWS, STEPS = 256, 64
+ROWS, STEPS = 128, 16
+
+
+class Graph(NamedTuple):
+    """One step's own: from the inputs and state that it took, leaves, to what it gave."""
+
+    taken: Leaves
+    given: Leaves
 
 
 class Point(NamedTuple):
@@ -36,6 +46,7 @@ class Point(NamedTuple):
     results: Leaves  # outputs and new state as they were kept
     own: bool  # whether those are the step's own in every row: none rests
     draws: Leaves  # what its random operations are made from, where it is replayed
+    graph: Graph | None = None  # what it left forward, where that was kept
 
 
 class Seeds(NamedTuple):
@@ -51,27 +62,86 @@ class Shares(NamedTuple):
     inputs: Found
     state: Found
     weights: Found
+    fresh: tuple[int, ...] = ()  # weights whose share is a tensor of its own
 
 
 class Totals:
     """The sum over steps of each weight's share."""
 
     def __init__(self, count: int) -> None:
-        self.sums: Found = [None] * count
+        self._sums: list = [None] * count
+        self._own = [False] * count  # whether a sum's memory is this one's; a first share's is not
+        self._fresh: set[int] = set()
+        self._settled = False  # whether all of them are its own
 
-    def add(self, shares: Found) -> None:
-        totals, added = [], []
+    def add(self, shares: Found, fresh: Sequence[int] = ()) -> None:
+        """Add what a step, or some steps, left.
+
+        Args:
+            shares: per weight, or None.
+            fresh: those whose memory nobody else holds, unless two of them share theirs.
+        """
+        present = [share for share in shares if share is not None]
+        if self._settled and len(present) == len(shares):
+            torch._foreach_add_(self._sums, present)
+            return
         for index, share in enumerate(shares):
-            if share is None:
+            if share is not None:
+                self._add(index, share, index in fresh)
+        self._settled = bool(shares) and all(self._own)
+
+    def _add(self, index: int, share: Tensor, fresh: bool) -> None:
+        total = self._sums[index]
+        if total is None:
+            self._sums[index] = share  # perhaps the very seed of another step
+            self._fresh |= {index} if fresh else set()
+        elif self._own[index]:
+            total += share
+        else:
+            self._sums[index], self._own[index] = total + share, True
+
+    def sums(self) -> Found:
+        """One for each weight, with memory of its own."""
+        taken: set[int] = set()
+        for index, total in enumerate(self._sums):
+            if total is None or self._own[index]:
                 continue
-            total = self.sums[index]
-            if total is None:
-                self.sums[index] = share.clone()  # it may be the very seed of another step
-            else:
-                totals.append(total)
-                added.append(share)
-        if totals:
-            torch._foreach_add_(totals, added)
+            memory = total.untyped_storage().data_ptr()
+            if index not in self._fresh or memory in taken:
+                self._sums[index] = total.clone()
+            taken.add(memory)
+        return self._sums
+
+
+def pull(
+    given: Leaves,
+    seeds: Seeds,
+    taken: Leaves,
+    inputs: int,
+    weights: Leaves,
+    retain: bool = False,
+) -> Shares:
+    """The product of a step that has been run, by autograd on its graph.
+
+    Args:
+        given: outputs and new state.
+        seeds: their adjoints.
+        taken: inputs and state; the shares of those that need a gradient are found.
+        inputs: how many of them are inputs.
+        weights: all of which need a gradient.
+        retain: whether the graph is to be used again.
+    """
+    pairs = zip(given, seeds.outputs + seeds.state, strict=True)
+    pairs = [(root, seed) for root, seed in pairs if seed is not None and root.requires_grad]
+    targets = [*(leaf for leaf in taken if leaf.requires_grad), *weights]
+    if not pairs or not targets:
+        return Shares([None] * inputs, [None] * (len(taken) - inputs), [None] * len(weights))
+    roots, weighed = zip(*pairs, strict=True)
+    found = iter(
+        _gradients(roots, weighed, retain, False, tuple(targets), True, accumulate_grad=False)
+    )
+    shares = [next(found) if leaf.requires_grad else None for leaf in taken]
+    return Shares(shares[:inputs], shares[inputs:], list(found))
 
 
 class VectorJacobian:
@@ -85,13 +155,17 @@ class VectorJacobian:
     """
 
     def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool], draws: Draws) -> None:
-        self._step, self._weights, self._wanted, self._draws = step, weights, wanted, draws
+        self._step, self._weights, self.wanted, self._draws = step, weights, wanted, draws
         self.count = len(weights)
         self._known = {id(weight) for weight in weights}
         self.results: Leaves = []  # outputs and new state of the step that was run last
 
     def __call__(self, point: Point, seeds: Seeds, recording: Recording | None = None) -> Shares:
-        inputs = [_leaf(x, wanted) for x, wanted in zip(point.inputs, self._wanted, strict=True)]
+        if point.graph is not None and recording is None:
+            self.results = []
+            taken, given = point.graph
+            return pull(given, seeds, taken, len(point.inputs), self._weights, retain=True)
+        inputs = [_leaf(x, wanted) for x, wanted in zip(point.inputs, self.wanted, strict=True)]
         state = [_leaf(leaf, is_real(leaf)) for leaf in point.state]
         self._draws.rewind()
         if recording is None:
@@ -105,25 +179,14 @@ class VectorJacobian:
         with torch.enable_grad(), watch, self._draws.inside():
             outputs, new = self._step(inputs, state)
         self.results = outputs + new
-        pairs = zip(self.results, [*seeds.outputs, *seeds.state], strict=True)
-        pairs = [(root, seed) for root, seed in pairs if seed is not None and root.requires_grad]
-        leaves = [*inputs, *state, *self._weights]
-        found: Found = [None] * len(leaves)
-        targets = [index for index, leaf in enumerate(leaves) if leaf.requires_grad]
-        if pairs and targets:
-            roots, weighed = (list(side) for side in zip(*pairs, strict=True))
-            self._check(roots, inputs + state)
-            reached = [leaves[index] for index in targets]
-            gradients = torch.autograd.grad(roots, reached, weighed, allow_unused=True)
-            for index, gradient in zip(targets, gradients, strict=True):
-                found[index] = gradient
-        return _parted(found, len(inputs), len(state))
+        self._check(self.results, inputs + state)
+        return pull(self.results, seeds, inputs + state, len(inputs), self._weights)
 
     def _check(self, roots: Leaves, arguments: Leaves) -> None:
         """No step reaches a weight that the first one did not: its gradient would be lost."""
-        known = self._known | {id(leaf) for leaf in arguments}
+        own = {id(leaf) for leaf in arguments}
         for leaf in edges.ends(roots, since=0).leaves:
-            if id(leaf) not in known:
+            if id(leaf) not in self._known and id(leaf) not in own:
                 raise CellError(
                     f"A step reaches a tensor of shape {tuple(leaf.shape)} that the first step did "
                     "not, and that bptt cannot find in the cell, so its gradient would be lost. "
@@ -134,32 +197,51 @@ class VectorJacobian:
 class Replay:
     """The same product: the first call goes to autograd and is written down, the others repeat it.
 
-    What was written down is used only if it is what the forward pass did at its first step, can be
-    made a program, and gives that first call's numbers to the last bit; else autograd does it all.
+    What was written down, in this call or an earlier one, is used only if it begins with what the
+    forward pass did at its first step, can be made a program, and gives the first call's numbers to
+    the last bit; else autograd does it all.
 
     Args:
         exact: the product by autograd.
         fixed: weights and constants, in the order in which `opening` names them w0, w1, ...
-        opening: the operations of the sequence's first step, written down in the forward pass.
+        opening: the operations of a sequence's first step, written down in the forward pass.
+        programs: those of earlier calls, by what was asked of them; new ones are put there.
     """
 
     def __init__(
-        self, exact: VectorJacobian, fixed: Leaves, opening: tuple[Operation, ...]
+        self,
+        exact: VectorJacobian,
+        fixed: Leaves,
+        opening: tuple[Operation, ...],
+        programs: dict[Any, Program],
     ) -> None:
         self._exact, self._fixed, self._opening = exact, fixed, opening
+        self._programs = programs
         self._program: Program | None = None
         self._values: tuple = ()
-        self._recorded = False
+        self._begun = False
         self._rows: list[tuple[Tensor, ...]] = []
 
     def __call__(self, point: Point, seeds: Seeds) -> Shares:
-        if not self._recorded:
-            self._recorded = True
-            return self._record(point, seeds)
+        if not self._begun:
+            self._begun = True
+            return self._begin(point, seeds)
         if self._program is None:
             return self._exact(point, seeds)
         self._exact.results = []
         return self._run(self._program, point, seeds)
+
+    def _begin(self, point: Point, seeds: Seeds) -> Shares:
+        asked = point.own, *(leaf is None for leaf in seeds.outputs + seeds.state)
+        asked = *asked, *self._exact.wanted
+        program = self._programs.pop(asked, None)
+        if program is None:
+            program, shares = self._record(point, seeds)
+        else:
+            shares = self._exact(point, seeds)
+        if program is not None and self._agrees(program, point, seeds, shares):
+            self._program = self._programs[asked] = program
+        return shares
 
     @property
     def results(self) -> Leaves:
@@ -185,16 +267,16 @@ class Replay:
         weights = list(shares.weights)
         for place, share in zip(program.late, program.after(*rows, *self._values), strict=True):
             weights[place] = share
-        return shares._replace(weights=weights)
+        return shares._replace(weights=weights, fresh=program.late)
 
-    def rest(self) -> Found:
+    def rest(self) -> Shares:
         """Shares of the weights that no call has returned yet."""
-        if self._program is None or not self._rows:
-            return []
         nothing = Shares([], [], [None] * self._exact.count)
-        return self._with_late(self._program, nothing).weights
+        if self._program is None or not self._rows:
+            return nothing
+        return self._with_late(self._program, nothing)
 
-    def _record(self, point: Point, seeds: Seeds) -> Shares:
+    def _record(self, point: Point, seeds: Seeds) -> tuple[Program | None, Shares]:
         # Copies, so that no two arguments share their memory by chance: names go by memory.
         inputs, state, results = (_copies(leaves) for leaves in point[:3])
         point = Point(inputs, state, results, point.own, point.draws)
@@ -202,10 +284,7 @@ class Replay:
         named = {"x": point.inputs, "s": point.state, "w": self._fixed}
         recording = Recording(**named, dy=_present(seeds.outputs), ds=_present(seeds.state))
         shares = self._exact(point, seeds, recording)
-        program = self._build(recording, point, seeds, shares)
-        if program is not None and self._agrees(program, point, seeds, shares):
-            self._program = program
-        return shares
+        return self._build(recording, point, seeds, shares), shares
 
     def _agrees(self, program: Program, point: Point, seeds: Seeds, shares: Shares) -> bool:
         """Whether the program gives what autograd gives, to the last bit, where that is not 0."""

@@ -9,21 +9,24 @@ Source: Werbos 1990, "Backpropagation through time: what it does and how to do i
 """
 
 from collections.abc import Callable, Sequence
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
 
+from bptt.backends.graphs import Graphs
 from bptt.backends.product import (
     Found,
     Point,
     Replay,
     Seeds,
+    Shares,
     Totals,
     VectorJacobian,
     is_real,
 )
 from bptt.backends.sweeps import Sweep, add, keep, sweeps, whole
+from bptt.compiler.program import Program
 from bptt.compiler.record import Operation
 from bptt.draws import Draws
 from bptt.methods.spans import Spans
@@ -49,13 +52,23 @@ class Trajectory(NamedTuple):
 
 
 class Problem(NamedTuple):
-    """One unroll: the step, who steps when, the random draws, and what the first step did."""
+    """One unroll.
+
+    Attributes:
+        step: what is run.
+        schedule: who steps when.
+        draws: the random numbers.
+        opening: what the first step did; empty where it cannot be, or need not be, replayed.
+        offset: the number of its first step, where it is a part of an unroll.
+        programs: for the way back, found by earlier calls.
+    """
 
     step: Step
     schedule: Schedule
     draws: Draws
-    opening: tuple[Operation, ...] = ()  # empty where it cannot be, or need not be, replayed
-    offset: int = 0  # the number of its first step, where it is a part of an unroll
+    opening: tuple[Operation, ...] = ()
+    offset: int = 0
+    programs: dict[Any, Program] | None = None
 
     @property
     def replayed(self) -> bool:
@@ -71,6 +84,7 @@ def forward(
     first: tuple[Leaves, Leaves] | None = None,
     again: Callable[[Leaves, Leaves], tuple[Leaves, Leaves]] | None = None,
     restart: Callable[[int, Leaves], Leaves] | None = None,
+    keep_states: bool = True,
 ) -> Trajectory:
     """Run every step. Differentiable by autograd where gradients are enabled.
 
@@ -80,8 +94,9 @@ def forward(
         initial: (B, ...) per leaf.
         fresh: what a reset starts from, (B, ...) per leaf; empty where there are no resets.
         first: outputs and state of the first step, if it has been run already.
-        again: what repeats the first step on the inputs and state of the others, if anything does.
+        again: what runs the other steps on their inputs and state, if not the step itself.
         restart: what step p starts from in place of the state before it, if anything else.
+        keep_states: whether the states are needed for a way back.
     """
     step, schedule, draws = problem[:3]
     columns = [schedule.columns(leaf) for leaf in inputs]
@@ -109,7 +124,10 @@ def forward(
         state = new
     check_alike(outputs)
     check_alike([initial, *states])
-    stacked, kept = _store(schedule, outputs, states)
+    if keep_states:
+        stacked, kept = _store(schedule, outputs, states)
+    else:
+        stacked, kept = [schedule.stack(steps) for steps in zip(*outputs, strict=True)], []
     return Trajectory(stacked, kept, state, [] if schedule.lengths is None else resting)
 
 
@@ -190,32 +208,100 @@ class Taken(NamedTuple):
     results: Sequence[Steps]  # outputs and states
 
 
+class Product(Protocol):
+    """The vector-Jacobian product of each step."""
+
+    def __call__(self, p: int, seeds: Seeds, /) -> Shares: ...
+
+    def rest(self) -> Shares | None: ...
+
+
+class Rerun:
+    """`rerun(p, seeds)`: step p is run once more, or replayed, from what it started from.
+
+    Args:
+        problem: what was run.
+        taken: its inputs and stored states.
+        wanted: per leaf of the inputs, whether its gradient is needed.
+        graphs: of steps that need not be run again.
+        retain: whether they are to be used again.
+    """
+
+    def __init__(
+        self,
+        problem: Problem,
+        taken: Taken,
+        wanted: Sequence[bool],
+        graphs: Graphs | None = None,
+        retain: bool = True,
+    ) -> None:
+        self._problem, self._taken = problem, taken
+        self._graphs, self._retain = graphs, retain
+        self._columns = [problem.schedule.columns(leaf) for leaf in taken.inputs]
+        self._product = _product(problem, taken, wanted)
+
+    def __call__(self, p: int, seeds: Seeds) -> Shares:
+        self._problem.draws.begin(self._problem.offset + p)
+        point = _point(self._problem, self._taken, self._columns, p)
+        if self._graphs is not None:
+            point = point._replace(graph=self._graphs[p])
+        shares = self._product(point, seeds)
+        if self._graphs is not None and not self._retain:
+            self._graphs.drop(p)
+        if self._product.results:  # it was run
+            live = self._problem.schedule.live(p)
+            check_repeats(_live_rows(live, self._product.results, point.results), point.results)
+        return shares
+
+    def rest(self) -> Shares | None:
+        """What is left of the weights' shares at the end."""
+        return self._product.rest() if isinstance(self._product, Replay) else None
+
+
+class Kept:
+    """`kept(p, seeds)`: by the graph that step p left forward.
+
+    Args:
+        graphs: one for each step.
+        weights: leaves that the steps reach.
+        retain: whether the graphs are to be used again.
+    """
+
+    def __init__(self, graphs: Graphs, weights: Leaves, retain: bool) -> None:
+        self._graphs, self._weights, self._retain = graphs, weights, retain
+
+    def __call__(self, p: int, seeds: Seeds) -> Shares:
+        return self._graphs.pull(p, seeds, self._weights, self._retain)
+
+    def rest(self) -> None:
+        """Nothing is left."""
+
+
 def adjoint(
-    problem: Problem,
+    schedule: Schedule,
     taken: Taken,
+    product: Product,
     d_outputs: Found,
     d_final: Found,
-    wanted: Sequence[bool],
     spans: Spans | None = None,
 ) -> Gradients:
     """Take dE/d(outputs) and dE/d(final state) back through every step.
 
     Args:
-        problem: what was run.
-        taken: its inputs and stored states.
+        schedule: who steps when.
+        taken: what the forward pass took in.
+        product: of each step.
         d_outputs: (T, B, ...) per leaf, or None where an output was not used.
         d_final: (B, ...) per leaf, or None.
-        wanted: per leaf of the inputs, whether its gradient is needed.
         spans: how far each loss goes; None: to the first step.
     """
-    schedule = problem.schedule
-    back = _Back(problem, taken, d_outputs, wanted)
+    back = _Back(schedule, taken, product, d_outputs)
     final = [_zero_for(leaf, s) for leaf, s in zip(d_final, taken.initial, strict=True)]
     found = whole(schedule.steps)
     if spans is not None:
         found = sweeps(spans, schedule.steps, schedule.batch)
         if not found:  # no run back: zeros, for other processes may have found more
-            back.totals.sums = [torch.zeros_like(weight) for weight in taken.weights]
+            back.totals.add([torch.zeros_like(weight) for weight in taken.weights])
     d_initial: Found = [None] * len(final)
     for sweep in found:
         reached = back.run(sweep, [keep(sweep.final, leaf) for leaf in final])
@@ -227,13 +313,10 @@ class _Back:
     """The adjoint recursion, and the sums of what it leaves along the way."""
 
     def __init__(
-        self, problem: Problem, taken: Taken, d_outputs: Found, wanted: Sequence[bool]
+        self, schedule: Schedule, taken: Taken, product: Product, d_outputs: Found
     ) -> None:
-        schedule = problem.schedule
-        self.problem, self.taken, self.schedule = problem, taken, schedule
-        self.columns = [schedule.columns(leaf) for leaf in taken.inputs]
+        self.schedule, self.product, self.initial = schedule, product, taken.initial
         self.losses = [None if leaf is None else schedule.adjoints(leaf) for leaf in d_outputs]
-        self.product = _product(problem, taken, wanted)
         self.totals = Totals(len(taken.weights))
         self.d_inputs: list[Found] = [[None] * schedule.steps for _ in taken.inputs]
         self.d_fresh: Found = [None] * len(taken.fresh)
@@ -246,18 +329,15 @@ class _Back:
         return d_state
 
     def _step(self, sweep: Sweep, p: int, d_state: Found) -> Found:
-        self.problem.draws.begin(self.problem.offset + p)
-        schedule, product = self.schedule, self.product
+        schedule = self.schedule
         live, reset, cut = schedule.live(p), schedule.reset(p), sweep.cuts[p]
-        losses = [keep(sweep.losses[p], leaf) for leaf in _at(self.losses, p)]
-        point = _point(self.problem, self.taken, self.columns, p)
-        shares = product(point, Seeds(losses, [keep(live, d) for d in d_state]))
-        check_repeats(_live_rows(live, product.results, point.results), point.results)
-        self.totals.add(shares.weights)
+        losses = _at(self.losses, p, sweep.losses[p])
+        into = d_state if live is None else [keep(live, leaf) for leaf in d_state]
+        shares = self.product(p, Seeds(losses, into))
+        self.totals.add(shares.weights, shares.fresh)
         for steps, leaf in zip(self.d_inputs, shares.inputs, strict=True):
             steps[p] = add(steps[p], leaf)
-        initial = self.taken.initial
-        d_before = [_zero_for(d, s) for d, s in zip(shares.state, initial, strict=True)]
+        d_before = [_zero_for(d, s) for d, s in zip(shares.state, self.initial, strict=True)]
         if live is not None:
             d_before = _merge(live, d_before, d_state)
         if reset is not None:
@@ -268,17 +348,19 @@ class _Back:
 
     def gradients(self, d_initial: Found) -> Gradients:
         """All that was found."""
-        if isinstance(self.product, Replay):
-            self.totals.add(self.product.rest())
+        rest = self.product.rest()
+        if rest is not None:
+            self.totals.add(rest.weights, rest.fresh)
         d_inputs = [_stack(self.schedule, steps) for steps in self.d_inputs]
-        return Gradients(d_inputs, d_initial, self.d_fresh, self.totals.sums)
+        return Gradients(d_inputs, d_initial, self.d_fresh, self.totals.sums())
 
 
 def _product(problem: Problem, taken: Taken, wanted: Sequence[bool]) -> VectorJacobian | Replay:
     exact = VectorJacobian(problem.step, taken.weights, wanted, problem.draws)
     if not problem.replayed:
         return exact
-    return Replay(exact, taken.weights + taken.constants, problem.opening)
+    programs = {} if problem.programs is None else problem.programs
+    return Replay(exact, taken.weights + taken.constants, problem.opening, programs)
 
 
 def _point(problem: Problem, taken: Taken, columns: Sequence[Columns], p: int) -> Point:
@@ -301,13 +383,17 @@ def _live_rows(live: Tensor | None, again: Leaves, kept: Leaves) -> Leaves:
     return [select(live, new, old) for new, old in zip(again, kept, strict=False)]
 
 
-def _at(losses: Sequence[Columns | None], p: int) -> Found:
-    return [None if loss is None else loss[p] for loss in losses]
+def _at(losses: Sequence[Columns | None], p: int, rows: Tensor | None) -> Found:
+    """What enters at step p, of those rows whose loss does."""
+    found = [None if loss is None else loss[p] for loss in losses]
+    return found if rows is None else [keep(rows, leaf) for leaf in found]
 
 
 def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
     """An adjoint to start from where nothing arrived; integers have none."""
-    return torch.zeros_like(state) if adjoint is None and is_real(state) else adjoint
+    if adjoint is not None or not is_real(state):
+        return adjoint
+    return torch.zeros_like(state)
 
 
 def _merge(live: Tensor, stepped: Found, waiting: Found) -> Found:

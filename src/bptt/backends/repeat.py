@@ -31,13 +31,19 @@ class Repeat:
     """`repeat(x, state) -> (outputs, state)` by a program, with the draws of the present step."""
 
     def __init__(self, program: Program, fixed: Leaves, draws: Draws, outputs: int) -> None:
-        self._step, self._values = program.step, program.once(*fixed)
+        self.program, self._values = program, program.once(*fixed)
         self._draws, self._outputs = draws, outputs
 
     def __call__(self, x: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
         arguments = [leaf.contiguous() for leaf in (*x, *state, *self._draws.numbers())]
-        found = list(self._step(*arguments, *self._values))
+        found = list(self.program.step(*arguments, *self._values))
         return found[: self._outputs], found[self._outputs :]
+
+    def agrees(self, taken: tuple[Leaves, Leaves], given: tuple[Leaves, Leaves]) -> bool:
+        """Whether it gives what the step gave, to the last bit."""
+        found = self(*taken)
+        pairs = zip([*found[0], *found[1]], [*given[0], *given[1]], strict=True)
+        return all(torch.equal(a, b) for a, b in pairs)
 
 
 def repeat(
@@ -65,6 +71,4 @@ def repeat(
     if program is None:
         return None
     repeated = Repeat(program, fixed, draws, len(given[0]))
-    found = repeated(*taken)
-    pairs = zip([*found[0], *found[1]], [*given[0], *given[1]], strict=True)
-    return repeated if all(torch.equal(a, b) for a, b in pairs) else None
+    return repeated if repeated.agrees(taken, given) else None

@@ -1,0 +1,34 @@
+"""Settings of torch's that an unroll switches off inside."""
+
+from contextlib import AbstractContextManager, nullcontext
+from typing import Any
+
+import torch
+from torch.nn.utils import parametrize
+
+
+def autocast_off(device_type: str) -> AbstractContextManager[object]:
+    """Where autocast does nothing; on devices that know none, nothing needs to be done."""
+    known = torch.amp.autocast_mode.is_autocast_available(device_type)
+    if known and torch.is_autocast_enabled(device_type):
+        return torch.autocast(device_type, enabled=False)
+    return nullcontext()
+
+
+class plain_numerics:
+    """Autocast off, and parametrized weights computed anew at each step.
+
+    `parametrize.cached()` would keep one step's weight, with its graph, for all that follow.
+    """
+
+    def __init__(self, device_type: str) -> None:
+        self._autocast = autocast_off(device_type)
+
+    def __enter__(self) -> None:
+        self._cached = parametrize._cache_enabled
+        parametrize._cache_enabled = 0
+        self._autocast.__enter__()
+
+    def __exit__(self, *error: Any) -> None:
+        self._autocast.__exit__(*error)
+        parametrize._cache_enabled = self._cached
