@@ -9,7 +9,6 @@ from bptt.compiler.graph import Graph
 from bptt.lesson.lesson import Lesson
 from bptt.picture.numbers import width
 from bptt.picture.sketch import Part, Sketch
-from bptt.picture.svg import told_lines
 from bptt.picture.words import figure
 
 X, BEFORE, WX, WS, PHI, STATE, WY, Y = range(8)
@@ -54,13 +53,6 @@ def values(lesson: Lesson, steps: int) -> dict[str, Any]:
         },
     }
     shown["error"] = f"E at step {t}: {shown['loss']}"
-    shown["say"] = [
-        [
-            ". ".join(told_lines(shown, part, c, n - (part.kind == "before")))
-            for c, n in enumerate(k)
-        ]
-        for part in network("").parts
-    ]
     return shown
 
 

@@ -149,7 +149,7 @@
     svg.querySelectorAll('.function text').forEach((e) => { e.textContent = chosen.activation })
     one('weights').innerHTML = ['Wx', 'Ws', 'Wy'].map((w) => named(name(w), now.W[w])).join('')
       + named('<msub><mi>s</mi><mn>0</mn></msub>', all.s0)
-    drawing.show(now.picture)
+    drawing.show({ ...now.picture, said: formulas.said })
     showForward(now)
     one('total').innerHTML = formulas.total[chosen.weight]
     showTerms(now, by, formulas)

@@ -13,7 +13,7 @@ from bptt.lesson.terms import SHOWN_TERMS
 THREE = ("tanh", "sigmoid", "relu")
 MOST_TIMES, FEW_TIMES = 12, 6  # times to choose from: all, or some of very many
 MOST_STEPS = 8
-MOST_NUMBERS = 150_000  # that a page may hold, about
+MOST_NUMBERS = 110_000  # that a page may hold, about
 
 
 @dataclass(frozen=True)
@@ -55,12 +55,14 @@ def walk(example: Example, learning_rate: float = 0.1) -> Walk:
     activations = THREE if own in THREE else (*THREE, own)
     times = _times(example.t)
     steps = _steps(example, len(activations) * len(times))
-    lessons = {
+    found = {
         (name, t): list(_descent(_at(example, name, t), learning_rate, steps))
         for name in activations
         for t in times
     }
-    return Walk(activations, times, {k: v for k, v in lessons.items() if v}, (own, example.t))
+    lessons = {choice: descent for choice, descent in found.items() if descent}
+    times = tuple(sorted({t for _, t in lessons}))
+    return Walk(activations, times, lessons, (own, example.t))
 
 
 def _at(example: Example, activation: str, t: int) -> Example:

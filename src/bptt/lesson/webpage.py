@@ -19,6 +19,7 @@ from bptt.lesson.walk import Walk
 from bptt.lesson.written import numbers, told_steps, written
 from bptt.picture.page import document
 from bptt.picture.place import arrange
+from bptt.picture.said import all_said
 from bptt.picture.style import script, style
 from bptt.picture.svg import Drawing
 
@@ -34,11 +35,9 @@ def webpage(walk: Walk, digits: int = 4) -> str:
     True
     """
     example = walk.lessons[walk.chosen][0].example
-    drawing = Drawing(
-        drawn.network(walk.chosen[0]),
-        arrange(drawn.network(walk.chosen[0])),
-        drawn.values(walk.lessons[walk.chosen][0], example.t),
-    ).svg()
+    sketch = drawn.network(max(walk.activations, key=len))  # with room for each of their names
+    shown = drawn.values(walk.lessons[walk.chosen][0], example.t)
+    drawing = Drawing(sketch, arrange(sketch), shown).svg()
     values = {
         "CONTROLS": _controls(walk),
         "EQUATIONS": "".join(f"<li>{text}</li>" for text in _equations(walk)),
@@ -65,7 +64,9 @@ def data(walk: Walk, digits: int) -> dict[str, Any]:
         "x": [written(value, digits) for value in example.x],
         "d": [written(value, digits) for value in example.d],
         "s0": written(example.s0, digits),
-        "formulas": {t: _formulas(t, output) for t in walk.times},
+        "formulas": {
+            t: {**_formulas(t, output), "said": _said(walk, t, example.t)} for t in walk.times
+        },
         "paths": {
             t: {n: {k: drawn.path(t, k, n) for k in _steps(t, n)} for n in Weights._fields}
             for t in walk.times
@@ -99,6 +100,12 @@ def _curve(errors: Sequence[float]) -> list[list[float]]:
 
 def _steps(t: int, name: str) -> list[int]:
     return [t] if name == "Wy" else told_steps(t)
+
+
+def _said(walk: Walk, t: int, steps: int) -> list:
+    """What is said of the drawing's parts, the numbers left out: alike for all that one chooses."""
+    lessons = next(own for (_, time), own in walk.lessons.items() if time == t)
+    return all_said(drawn.values(lessons[0], steps), drawn.network(""))
 
 
 def _formulas(t: int, output: str) -> dict[str, Any]:

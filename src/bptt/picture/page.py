@@ -5,8 +5,8 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from bptt.picture.numbers import shown
+from bptt.picture.said import all_said
 from bptt.picture.style import script, style
-from bptt.picture.svg import told_lines
 
 if TYPE_CHECKING:
     from bptt.picture.unfolded import Unfolded
@@ -67,13 +67,7 @@ def moment(picture: "Unfolded", row: int) -> dict[str, Any]:
         "error": f"E at step {t}{name}: {values['loss']}",
         "summary": f"Loss time t = {t}{name}: E = {values['loss']}. Point at a part, or go to it "
         "with Tab and the arrow keys, to read its term and number.",
-        "say": [
-            [
-                ". ".join(told_lines(values, part, column, k - (part.kind == "before")))
-                for column, k in enumerate(values["k"])
-            ]
-            for part in picture.sketch.parts
-        ],
+        "said": all_said(values, picture.sketch),
     }
     return values
 

@@ -3,11 +3,15 @@ window.bpttPicture = window.bpttPicture || (() => {
   const column = (part) => Number(part.closest('.step')?.dataset.column ?? 0)
   const value = (row, key, place) => (row.v[key] ? row.v[key][place] : ['', 0])
 
+  const sayOf = (part, row) => row.said[part.dataset.part][column(part)]
+    .map(([text, key]) => (row.v[key] ? `${text}: norm ${value(row, key, column(part))[0]}` : text))
+    .join('. ')
+
   const showPart = (part, row) => {
     const place = column(part)
     const earlier = part.classList.contains('before') ? 1 : 0
     const [text, width] = value(row, part.dataset.key, place)
-    const told = row.say[part.dataset.part][place]
+    const told = sayOf(part, row)
     part.dataset.value = text
     part.dataset.step = row.index[place] - earlier
     part.setAttribute('aria-label', told)
@@ -44,7 +48,7 @@ window.bpttPicture = window.bpttPicture || (() => {
     const parts = [...svg.querySelectorAll('.part')]
     let row = null
     let chosen = null
-    const tell = () => say(chosen && row.say[chosen.dataset.part][column(chosen)], chosen)
+    const tell = () => say(chosen && sayOf(chosen, row))
     const choose = (part) => { chosen = part; tell() }
     const move = (event) => {
       const by = { ArrowLeft: -1, ArrowUp: -1, ArrowRight: 1, ArrowDown: 1 }[event.key]
@@ -68,8 +72,8 @@ window.bpttPicture = window.bpttPicture || (() => {
       parts.forEach((part) => showPart(part, row))
       tell()
       const around = svg.parentElement
-      const error = svg.querySelector('.error:not(.absent) circle')
-      if (error) around.scrollLeft = error.getAttribute('cx') - around.clientWidth * 0.7
+      const error = svg.querySelector('.error:not(.absent) text')
+      if (error) around.scrollLeft = error.getAttribute('x') - around.clientWidth * 0.7
     }
     return { show }
   }

@@ -28,7 +28,7 @@ def body(
     x, y = at
     if part.kind == "weight":
         return _rim(_box(x, y, part.label), size) + _label(x, y, part.label, None)
-    shape = f'<circle class="shape" cx="{x}" cy="{y}" r="{RADIUS[part.kind]}"/>'
+    shape = _round(part, x, y)
     if part.kind in ("gate", "sum", "function"):
         return shape + _label(x, y, part.label, None)
     if part.kind == "input":
@@ -55,6 +55,8 @@ def width_of(part: Part) -> float:
     """Pixels from side to side."""
     if part.kind == "weight":
         return max(30.0, CHARACTER * len(part.label) + 12)
+    if part.kind == "function":
+        return max(36.0, 0.9 * CHARACTER * len(part.label) + 10)
     return 2.0 * RADIUS[part.kind]
 
 
@@ -67,6 +69,15 @@ def _rim(box: tuple[float, float, float, float], size: float) -> str:
     x, y, wide, high = box
     place = f'x="{x}" y="{y}" width="{wide}" height="{high}" rx="7"'
     return f'<rect class="rim" style="stroke-width:{size}" {place}/><rect class="shape" {place}/>'
+
+
+def _round(part: Part, x: float, y: float) -> str:
+    """A circle, or something longer with round ends."""
+    r, wide = RADIUS[part.kind], width_of(part)
+    return (
+        f'<rect class="shape" x="{x - wide / 2:.1f}" y="{y - r}" width="{wide:.1f}" '
+        f'height="{2 * r}" rx="{r}"/>'
+    )
 
 
 def _square(x: float, y: float) -> str:

@@ -5,13 +5,12 @@ from html import escape
 from typing import TYPE_CHECKING, Any
 
 from bptt.picture.grid import Grid
-from bptt.picture.names import titles
 from bptt.picture.numbers import shown
 from bptt.picture.place import Layout
+from bptt.picture.said import joined, said
 from bptt.picture.shapes import RADIUS, body, line
 from bptt.picture.sketch import Part, Sketch
 from bptt.picture.style import style
-from bptt.picture.words import filled, say, term
 
 if TYPE_CHECKING:
     from bptt.picture.unfolded import Unfolded
@@ -98,7 +97,7 @@ class Drawing:
         k = self.shown["k"][column] - (part.kind == "before")
         key = self._key(part)
         text, size = self._value(key, column) if key else ("", 0.0)
-        told = self._told(part, column, k)
+        told = joined(self.shown, said(self.shown, part, column), column)
         name = self.shown["name"][column] if part.kind == "input" else None
         index = self._index(column) - (part.kind == "before")
         return (
@@ -113,10 +112,6 @@ class Drawing:
             return f"w:{part.parameters[0]}"
         keys = {"state": f"s{part.leaf}", "before": f"b{part.leaf}", "input": "x", "output": "y"}
         return keys.get(part.kind, "")
-
-    def _told(self, part: Part, column: int, k: int) -> str:
-        """What is read when a part is pointed at."""
-        return "; ".join(told_lines(self.shown, part, column, k))
 
     def _error(self, column: int) -> str:
         """E_t, above what it is taken of, at the loss time alone."""
@@ -168,25 +163,6 @@ class _Folded(Drawing):
         return (
             "".join(paths) + f'<text class="small" x="{middle}" y="{low - 8}">one step later</text>'
         )
-
-
-def told_lines(values: dict[str, Any], part: Part, column: int, k: int) -> list[str]:
-    """What is said of a part: the formula's term and its number, for each weight there."""
-
-    def number(key: str) -> str:
-        return values["v"][key][column][0] if key in values["v"] else "0"
-
-    if values["k"][column] > values["t"]:
-        return [f"step {k} comes after t = {values['t']}: E does not depend on it"]
-    keys = {"state": f"s{part.leaf}", "before": f"b{part.leaf}", "input": "x", "output": "y"}
-    several, called = "s1" in values["v"], titles([n[2:] for n in values["v"] if n[0] == "w"])
-    own = [(say(part, several), keys[part.kind])] if part.kind in keys else []
-    own += [(term(called.get(name, name)), f"w:{name}") for name in part.parameters]
-    if part.kind == "output" and k != values["t"]:
-        return [f"y of step {k} is not looked at by E of step {values['t']}"]
-    if not own:
-        return [filled(say(part, several), values["t"], k)]
-    return [f"{filled(text, values['t'], k)}: norm {number(key)}" for text, key in own]
 
 
 def _document(width: float, height: float, title: str, inside: str) -> str:
