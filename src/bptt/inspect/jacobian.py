@@ -32,7 +32,7 @@ class Jacobians:
         singular_values: (T, B, N) all of them, descending; None if not kept.
         spectral_radius: (T, B) largest |eigenvalue|: what growth would tend to if each step were
             like this one.
-        live: (T, B) which steps count.
+        live: (T, B) which steps count and were looked at.
         reset: (T, B) where a sequence starts afresh: there J_t = 0.
     """
 
@@ -160,22 +160,18 @@ def measured(
     for piece, found in matrices(path, wanted & ~path.reset):
         singular.flatten(0, 1)[piece.rows] = _where_finite(torch.linalg.svdvals, found)[:, :count]
         radius.flatten()[piece.rows] = _where_finite(_radius, found)[:, 0]
-    singular[wanted & path.reset], radius[wanted & path.reset] = 0.0, 0.0
-    singular[~wanted], radius[~wanted] = torch.nan, torch.nan
-    return _in_time(path, singular, radius, singular_values)
-
-
-def _in_time(path: Trajectory, singular: Tensor, radius: Tensor, every: bool) -> Jacobians:
-    """Figures in the order of processing as the result, in the order of time."""
-    singular, radius, reset = (path.in_time(part) for part in (singular, radius, path.reset))
-    singular[~path.live], radius[~path.live] = torch.nan, torch.nan
+    singular[path.reset], radius[path.reset] = 0.0, 0.0
+    parts = (singular, radius, wanted, path.reset)
+    singular, radius, wanted, reset = (path.in_time(part) for part in parts)
+    live = wanted & path.live  # what lies beyond a length comes last in either order
+    singular[~live], radius[~live] = torch.nan, torch.nan
     return Jacobians(
         steps=np.arange(len(radius)),
         norm=singular[..., 0].numpy(),
-        singular_values=singular.numpy() if every else None,
+        singular_values=singular.numpy() if singular_values else None,
         spectral_radius=radius.numpy(),
-        live=path.live.numpy(),
-        reset=(reset & path.live).numpy(),
+        live=live.numpy(),
+        reset=(reset & live).numpy(),
     )
 
 
