@@ -57,6 +57,7 @@ MODELS = {
     "own": ReadOut,
     "network": lambda: bptt.nn.Network(bptt.cells.Elman(3, 4), 2),
     "layers": lambda: bptt.nn.GRU(3, 4, num_layers=2),
+    "noise": lambda: bptt.cells.Leaky(3, 4, noise=0.1),
     "spiking": lambda: bptt.cells.LIF(3, 4),
     "branching": Branching,
 }
@@ -76,7 +77,7 @@ def test_numbers_on_the_lines_are_those_of_credit(kind):
             assert drawn.flow.states[row, lag] == pytest.approx(drawn.credit.state[at], rel=1e-4)
             assert drawn.flow.inputs[row, lag] == pytest.approx(drawn.credit.inputs[at], rel=1e-4)
     known = drawn.flow.edges is not None
-    assert known == (kind not in ("spiking", "branching"))
+    assert known == (kind not in ("noise", "spiking", "branching"))
     weights = {name for part in drawn.sketch.parts for name in part.parameters}
     assert weights == set(drawn.credit.parameters)
 

@@ -21,7 +21,7 @@ class Flow(NamedTuple):
         inputs: (n, w) ||dE_t/dx_k|| over all inputs.
         outputs: (n,) ||dE_t/dy_t||.
         edges: by (source, target) among the sketch's parts (n, w); None where the cell's own way
-            back is not that of the operations it is drawn with.
+            back is not that of the operations it is drawn with, or draws random numbers.
     """
 
     leaves: list[np.ndarray]
@@ -47,7 +47,8 @@ def measure(passage: Passage, sketch: Sketch, times: Sequence[int], window: int)
     states, inputs = Back(passage, times, window).run()
     losses = [leaf[list(times)] for leaf in passage.losses if leaf is not None]
     outputs = np.linalg.norm([norms(leaf, 1) for leaf in losses], axis=0)
-    edges = Inside(passage, sketch, times, states).edges() if sketch.compiled else None
+    inside = sketch.compiled is not None and not sketch.of("draw")
+    edges = Inside(passage, sketch, times, states).edges() if inside else None
     leaves = [norms(leaf, 2).T for leaf in states]
     fed = np.linalg.norm([norms(leaf, 2).T for leaf in inputs], axis=0)
     return Flow(leaves, fed, outputs, edges)

@@ -46,7 +46,10 @@ class Names:
         self, names: dict[int, str], compiled: Compiled, tensors: Sequence[Tensor]
     ) -> None:
         self._of: dict[Ref, tuple[str, ...]] = {
-            Ref(f"w{i}"): (names[id(t)],) if id(t) in names else () for i, t in enumerate(tensors)
+            Ref(f"w{i}"): (names[id(tensor)],)
+            if tensor.requires_grad and id(tensor) in names
+            else ()
+            for i, tensor in enumerate(tensors)
         }
         for operation in compiled.step.once:
             made_of = refs((operation.args, operation.kwargs))

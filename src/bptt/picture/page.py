@@ -89,9 +89,12 @@ def _notes(picture: "Unfolded") -> str:
         "weight's gradient. Below a state: ‖∂E/∂s‖.",
     ]
     if picture.flow.edges is None:
-        why = picture.sketch.refusal or (
-            "its own way back is not that of the operations it is drawn with"
+        drawn = (
+            "the step draws random numbers"
+            if picture.sketch.of("draw")
+            else "its own way back is not that of the operations it is drawn with"
         )
+        why = picture.sketch.refusal or drawn
         notes.append(f"The inside of the step carries no numbers: {why}.")
     return "".join(f'<p class="note">{escape(note)}</p>' for note in notes)
 

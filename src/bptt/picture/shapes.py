@@ -5,8 +5,8 @@ from html import escape
 from bptt.picture.sketch import Part
 
 RADIUS = {
-    "before": 19, "state": 19, "output": 17, "input": 14, "weight": 14, "function": 18, "gate": 11,
-    "sum": 10, "error": 19,
+    "before": 19, "state": 19, "output": 17, "input": 14, "draw": 18, "weight": 14, "function": 18,
+    "gate": 11, "sum": 10, "error": 19,
 }  # fmt: skip
 CHARACTER = 7.6  # pixels of one, about
 Point = tuple[float, float]
@@ -29,7 +29,7 @@ def body(
     if part.kind == "weight":
         return _rim(_box(x, y, part.label), size) + _label(x, y, part.label, None)
     shape = _round(part, x, y)
-    if part.kind in ("gate", "sum", "function"):
+    if part.kind in ("gate", "sum", "function", "draw"):
         return shape + _label(x, y, part.label, None)
     if part.kind == "input":
         called = f'<text class="small name" x="{x}" y="{y + 30}">{escape(name or "")}</text>'
@@ -55,7 +55,7 @@ def width_of(part: Part) -> float:
     """Pixels from side to side."""
     if part.kind == "weight":
         return max(30.0, CHARACTER * len(part.label) + 12)
-    if part.kind == "function":
+    if part.kind in ("function", "draw"):
         return max(36.0, 0.9 * CHARACTER * len(part.label) + 10)
     return 2.0 * RADIUS[part.kind]
 

@@ -29,8 +29,9 @@ class Part(NamedTuple):
     """Something drawn.
 
     Attributes:
-        kind: "input", "before" (a state as the step takes it), "weight", "function", "gate" (a
-            product of two values), "sum", "state" (as the step leaves it) or "output".
+        kind: "input", "draw" (random numbers), "before" (a state as the step takes it), "weight",
+            "function", "gate" (a product of two values), "sum", "state" (as the step leaves it) or
+            "output".
         label: what is written there.
         node: of the graph, whose value it is.
         sources: the parts that lead here, by number.
@@ -242,7 +243,7 @@ class _Drawer:
         return [n for n in self.live if self.graph[n].op == op]
 
 
-_LEAVES = {"input": ("input", "x"), "state": ("before", "s"), "draw": ("input", "random")}
+_LEAVES = {"input": ("input", "x"), "state": ("before", "s"), "draw": ("draw", "random")}
 
 
 def _numbered(letter: str, leaf: int, all_leaves: Sequence[int]) -> str:

@@ -169,7 +169,7 @@ def subject_of(network: Network, task: Task, wanted: Wanted) -> RunSubject:
         series=excerpt.series,
         times=tuple(tuple(map(excerpt.label, span)) for span in spans),
         readings=tuple(
-            {name: [column[row] for row in span] for name, column in excerpt.readings.items()}
+            {name: [read(row) for row in span] for name, read in excerpt.readings.items()}
             for span in spans
         ),
         unit=excerpt.unit,

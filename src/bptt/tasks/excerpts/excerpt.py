@@ -54,7 +54,7 @@ class Excerpt:
         outputs: names of the K outputs.
         series: (B,) names.
         label: what a row is called.
-        readings: by an input's name, its value in each row as the data have it (N,).
+        readings: by an input's name, its value in a row as the data have it.
         answers: what a network says by its outputs (K,) at a row: `answers(row, outputs)`.
         unit: what the loss is measured in.
     """
@@ -70,7 +70,7 @@ class Excerpt:
     outputs: tuple[str, ...]
     series: tuple[str, ...]
     label: Callable[[int], str]
-    readings: Mapping[str, Sequence[Any]]
+    readings: Mapping[str, Callable[[int], Any]]
     answers: Callable[[int, Tensor], list[Answer]]
     unit: str
 

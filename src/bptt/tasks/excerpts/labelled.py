@@ -51,7 +51,7 @@ def take(task: Classify, wanted: Wanted) -> Excerpt:
         series=tuple(names),
         label=label,
         readings={
-            name: data.sequences.frame[name].to_list()
+            name: data.sequences.frame[name].__getitem__
             for name in (*learnt.columns.numeric, *learnt.columns.words)
         },
         answers=partial(_answers, data, learnt),

@@ -1,6 +1,8 @@
 """Windows of a forecast's test rows."""
 
+from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import numpy as np
 import torch
@@ -112,25 +114,38 @@ def _leads(learnt: Learnt) -> range:
     return range(1, learnt.horizon + 1)
 
 
-def _readings(data: Data, learnt: Learnt) -> dict[str, list]:
+def _readings(data: Data, learnt: Learnt) -> dict[str, Callable[[int], Any]]:
     panel, columns = data.panel, learnt.columns
-    changes = np.diff(panel.values, axis=0, prepend=panel.values[:1])
-    changes[panel.bounds[:-1]] = 0
-    by_target = {
-        prefix + name: values[:, k].tolist()
-        for prefix, values in (("", panel.values), ("change of ", changes))
-        for k, name in enumerate(columns.targets)
-    }
-    given = {name: panel.frame[name].to_list() for name in (*columns.numeric, *columns.words)}
-    last = panel.bounds[1:][panel.series_of_row] - 1
-    ahead = {
-        f"{name}, {lead} ahead": [
-            given[name][row] for row in np.minimum(np.arange(len(last)) + lead, last).tolist()
-        ]
-        for name in columns.known
-        for lead in _leads(learnt)
-    }
-    return by_target | given | ahead
+    found: dict[str, Callable[[int], Any]] = {}
+    for k, name in enumerate(columns.targets):
+        found[name] = partial(_value, data, k)
+        found[f"change of {name}"] = partial(_change, data, k)
+    for name in (*columns.numeric, *columns.words):
+        found[name] = panel.frame[name].__getitem__
+    for name in columns.known:
+        for lead in _leads(learnt):
+            found[f"{name}, {lead} ahead"] = partial(_later, data, name, lead)
+    return found
+
+
+def _value(data: Data, target: int, row: int) -> float:
+    return float(data.panel.values[row, target])
+
+
+def _change(data: Data, target: int, row: int) -> float:
+    begins = row in data.panel.bounds
+    return 0.0 if begins else _value(data, target, row) - _value(data, target, row - 1)
+
+
+def _later(data: Data, name: str, lead: int, row: int) -> Any:
+    """What is known ahead; beyond a series' last row what is there."""
+    return data.panel.frame[name][min(row + lead, _end(data, row) - 1)]
+
+
+def _end(data: Data, row: int) -> int:
+    """The row after the last of the series that a row belongs to."""
+    bounds = data.panel.bounds
+    return int(bounds[np.searchsorted(bounds, row, side="right")])
 
 
 def _answers(data: Data, learnt: Learnt, row: int, outputs: Tensor) -> list[Answer]:
@@ -138,7 +153,7 @@ def _answers(data: Data, learnt: Learnt, row: int, outputs: Tensor) -> list[Answ
     shape = (learnt.horizon, len(learnt.columns.targets))
     change = outputs.double().view(shape) * data.rows.unit(torch.tensor(row))
     values = data.rows.values[row] + change
-    end = data.panel.bounds[1:][data.panel.series_of_row[row]]
+    end = _end(data, row)
     return [
         Answer(
             f"{learnt.columns.targets[k]} at {_ahead(data, learnt, row, lead)}",
@@ -151,5 +166,5 @@ def _answers(data: Data, learnt: Learnt, row: int, outputs: Tensor) -> list[Answ
 
 
 def _ahead(data: Data, learnt: Learnt, row: int, lead: int) -> str:
-    end = data.panel.bounds[1:][data.panel.series_of_row[row]]
+    end = _end(data, row)
     return _label(data, learnt, row + lead) if row + lead < end else f"{lead} ahead"

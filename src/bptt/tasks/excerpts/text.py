@@ -55,7 +55,7 @@ def take(task: Text, wanted: Wanted) -> Excerpt:
         outputs=tuple(_spoken(vocabulary, code) for code in range(vocabulary.size)),
         series=tuple(f"from {row}" for row in start.tolist()),
         label=_label,
-        readings={"character": [_spoken(vocabulary, int(code)) for code in codes]},
+        readings={"character": lambda row: _spoken(vocabulary, int(codes[row]))},
         answers=partial(_answers, vocabulary, codes),
         unit="nats",
     )
