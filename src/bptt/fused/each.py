@@ -118,6 +118,8 @@ class Back:
         count = (window.stop - window.start) * self.course.batch * copies.count
         given = copies.take(found.rows.given, window, kept)
         values = found.rows.run(given, self.fixed, window.stop - window.start, count)
+        for value in values[len(found.inputs) : len(found.inputs) + len(found.before)]:
+            copies.clear_past(value, times, window)
         values = [value.unflatten(0, (-1, self.course.batch, copies.count)) for value in values]
         inputs: Found = [None] * len(self.ran.passage.inputs)
         for index, value in zip(found.inputs, values, strict=False):
@@ -289,12 +291,27 @@ class Copies:
         reset = None
         if self.ends is not None:
             reset = self.ends[window], self.end, "leave"
-        rows = None if self.course.reverse else kernel.Rows(direction=-1)
         shape = window.stop - window.start, self.course.batch * self.count
+        start = (times - window.start).expand(self.course.batch, -1).flatten()
+        steps_of = shape[0] - start if self.course.reverse else start + 1
+        way = 1 if self.course.reverse else -1
+        rows = kernel.Rows(None, start, steps_of, way)
         given = {**self.reads, **steps, **kept}
         ends = {name: torch.empty_like(leaf) for name, leaf in self.end.items()}
         loop(back.ran.job, back.terms.direction, given, shape, rows, self.begin, ends, reset)
+        for leaf in kept.values():
+            self.clear_past(leaf, times, window)
         return kept
+
+    def clear_past(self, leaf: Tensor, times: Tensor, window: slice) -> None:
+        """Zero where a loss has not entered yet: nothing was stored there."""
+        low, high = int(times[0]), int(times[-1])
+        part = slice(low, high) if self.course.reverse else slice(low + 1, high + 1)
+        steps = torch.arange(part.start, part.stop)[:, None]
+        past = steps < times if self.course.reverse else steps > times
+        rows = leaf.unflatten(0, (-1, self.course.batch, self.count))
+        rows = rows[part.start - window.start : part.stop - window.start]
+        rows.masked_fill_(past.reshape(len(past), 1, -1, *[1] * (rows.dim() - 3)), 0.0)
 
     def take(self, nodes: Sequence[int], window: slice, kept: Rows) -> list[Tensor]:
         """Values of the window's rows."""

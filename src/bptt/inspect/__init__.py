@@ -7,22 +7,31 @@ from bptt.lazy import make_lazy
 if TYPE_CHECKING:
     from bptt.inspect.callback import WatchCallback
     from bptt.inspect.credit import Credit, credit
+    from bptt.inspect.decay import Decay, decay
     from bptt.inspect.jacobian import Jacobians, jacobians
     from bptt.inspect.lyapunov import Lyapunov, lyapunov
+    from bptt.inspect.memory import Memory, memory
     from bptt.inspect.saturation import Saturation, saturation
+    from bptt.inspect.truncation import Truncation, truncation
     from bptt.inspect.watch import Watch, watch
 
 __all__ = [
     "Credit",
+    "Decay",
     "Jacobians",
     "Lyapunov",
+    "Memory",
     "Saturation",
+    "Truncation",
     "Watch",
     "WatchCallback",
     "credit",
+    "decay",
     "jacobians",
     "lyapunov",
+    "memory",
     "saturation",
+    "truncation",
     "watch",
 ]
 
@@ -31,9 +40,12 @@ make_lazy(
     {
         "callback": ["WatchCallback"],
         "credit": ["Credit", "credit"],
+        "decay": ["Decay", "decay"],
         "jacobian": ["Jacobians", "jacobians"],
         "lyapunov": ["Lyapunov", "lyapunov"],
+        "memory": ["Memory", "memory"],
         "saturation": ["Saturation", "saturation"],
+        "truncation": ["Truncation", "truncation"],
         "watch": ["Watch", "watch"],
     },
 )

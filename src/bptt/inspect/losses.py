@@ -34,34 +34,46 @@ class Losses(NamedTuple):
     gradients: list[Tensor | None]
 
 
-def losses(subject: Subject, outputs: Any, loss: Loss | None, targets: Any) -> Losses:
-    """E_t and dE_t/dy_t of every step.
+class StepLoss:
+    """E_t as a function of the outputs.
 
     Args:
         subject: model and batch.
-        outputs: (T, B, ...) per leaf, without history.
         loss: `loss(outputs, targets)`, or `loss(outputs)` without targets, (T, B) or (T, B, ...);
             None: a network's own, else the squared error.
         targets: laid out as the model's sequences, or None.
 
     Raises:
-        ArgumentError: no loss; a loss of another shape, without gradient, or one that mixes steps.
+        ArgumentError: neither loss nor targets.
     """
-    loss = _default(subject.model, targets) if loss is None else loss
-    if targets is not None and subject.batch_first:
-        targets = pytree.tree_map(lambda leaf: leaf.transpose(0, 1), targets)
-    given = () if targets is None else (targets,)
-    live = torch.arange(subject.steps)[:, None] < subject.counts()
-    leaves, spec = pytree.tree_flatten(outputs)
-    leaves = [leaf.detach().requires_grad_(leaf.is_floating_point()) for leaf in leaves]
-    with torch.enable_grad():
-        rows = _rows(loss(pytree.tree_unflatten(leaves, spec), *given), live)
-        found = _gradients(rows, leaves, live, torch.ones(len(live)))
-        weights = 1 + torch.rand(len(live), generator=torch.Generator().manual_seed(0))
-        again = _gradients(rows, leaves, live, weights)
-    for once, twice in zip(found, again, strict=True):
-        _check_apart(once, twice, weights)
-    return Losses(rows.detach(), found)
+
+    def __init__(self, subject: Subject, loss: Loss | None, targets: Any) -> None:
+        self._loss = _default(subject.model, targets) if loss is None else loss
+        if targets is not None and subject.batch_first:
+            targets = pytree.tree_map(lambda leaf: leaf.transpose(0, 1), targets)
+        self._given = () if targets is None else (targets,)
+        self._live = torch.arange(subject.steps)[:, None] < subject.counts()
+
+    def rows(self, outputs: Any) -> Tensor:
+        """(T, B) each sequence's part of E_t, zero beyond its length."""
+        return _rows(self._loss(outputs, *self._given), self._live)
+
+    def at(self, outputs: Any) -> Losses:
+        """E_t and dE_t/dy_t of every step.
+
+        Raises:
+            ArgumentError: a loss of another shape, without gradient, or one that mixes steps.
+        """
+        leaves, spec = pytree.tree_flatten(outputs)
+        leaves = [leaf.detach().requires_grad_(leaf.is_floating_point()) for leaf in leaves]
+        with torch.enable_grad():
+            rows = self.rows(pytree.tree_unflatten(leaves, spec))
+            weights = 1 + torch.rand(len(rows), generator=torch.Generator().manual_seed(0))
+            found = _gradients(rows, leaves, self._live, torch.ones(len(rows)))
+            again = _gradients(rows, leaves, self._live, weights)
+        for once, twice in zip(found, again, strict=True):
+            _check_apart(once, twice, weights)
+        return Losses(rows.detach(), found)
 
 
 def squared_error(outputs: Tensor, targets: Tensor) -> Tensor:

@@ -14,16 +14,17 @@ from bptt.backends.each import Passage, direct, point_at
 from bptt.backends.product import is_real
 from bptt.course import Course
 from bptt.draws import Draws
+from bptt.errors import ArgumentError
 from bptt.fused import forward
 from bptt.fused.each import Back, Ran
 from bptt.fused.job import Given, Job, Values
-from bptt.inspect.losses import Loss, Losses, losses
+from bptt.inspect.losses import Loss, Losses, StepLoss
 from bptt.inspect.subject import Subject
-from bptt.methods import Full
+from bptt.methods import Full, Method
 from bptt.nn.recording import Recording
 from bptt.replica import Replica
 from bptt.step import Leaves, Step
-from bptt.unroll import _find, _finish, _is_for_kernels, _ready
+from bptt.unroll import _find, _finish, _is_for_kernels, _ready, unroll_window
 
 SEED = 0  # of a step's random numbers: the same model and batch are inspected alike each time
 
@@ -33,23 +34,50 @@ class Run(NamedTuple):
 
     Attributes:
         subject: what was run.
+        loss: E_t as a function of the outputs.
         losses: E_t and dE_t/dy_t.
         passage: the way back step by step.
         ran: the way back by kernels; None where the reference backend runs the cell.
         names: what the model calls each weight of the passage.
+        generator: the state of torch's generator before.
+        versions: of the model's tensors, which tell whether it has changed since.
     """
 
     subject: Subject
+    loss: StepLoss
     losses: Losses
     passage: Passage
     ran: Ran | None
     names: list[str]
+    generator: Tensor
+    versions: list[int]
 
     def back(self, times: Sequence[int], inputs: bool, weights: bool) -> Back | reference.Back:
         """The way back of some loss times, each for itself."""
         if self.ran is None:
             return reference.Back(self.passage, times, inputs, weights)
         return Back(self.ran, times, inputs, weights)
+
+    def gradient(self, method: Method, times: Sequence[int] | None = None) -> list[Tensor | None]:
+        """dE/dW by one backward pass through `unroll`, E the sum over some loss times, or all."""
+        self.check_unchanged()
+        sources = self.passage.replica.sources
+        with torch.random.fork_rng(devices=[]), torch.enable_grad():
+            torch.set_rng_state(self.generator)
+            given = (self.subject.cell, *_given(self.subject))
+            outputs, _ = unroll_window(given, method, SEED, 0, None)
+            rows = self.loss.rows(outputs)
+            error = rows.sum() if times is None else rows[list(times)].sum()
+            found = torch.autograd.grad(error, sources, allow_unused=True)
+        return list(found)
+
+    def check_unchanged(self) -> None:
+        """Raise ArgumentError if the model's tensors are not what they were."""
+        if [source._version for source in self.passage.replica.sources] != self.versions:
+            raise ArgumentError(
+                "The model has changed since it was inspected (an optimiser's step, perhaps), so "
+                "what is asked for now would be of other weights. Inspect it anew."
+            )
 
 
 class _Forward(NamedTuple):
@@ -67,6 +95,7 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
 
     torch's generator is left as it was.
     """
+    step_loss, generator = StepLoss(subject, loss, targets), torch.get_rng_state()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         ready = _ready(subject.cell, *_given(subject))
         inputs = [leaf.detach().requires_grad_(is_real(leaf)) for leaf in ready.arguments.inputs]
@@ -74,7 +103,7 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
         with torch.no_grad():
             went = _by_kernels(ready) or _step_by_step(ready, subject)
         replica = Replica(subject.cell)
-        found = losses(subject, went.outputs, loss, targets)
+        found = step_loss.at(went.outputs)
         initial, fresh = ready.arguments[1:]
         passage = Passage(
             step=Step(replica.cell, ready.step.inputs, ready.step.state),
@@ -92,7 +121,9 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
     if went.job is not None and went.given is not None:
         together = not went.job.compiled.has_sequences and not went.job.draws.used
         ran = Ran(went.job, went.given, went.values, passage, direct(passage, together))
-    return Run(subject, found, passage, ran, _names(subject, replica))
+    versions = [source._version for source in replica.sources]
+    names = _names(subject, replica)
+    return Run(subject, step_loss, found, passage, ran, names, generator, versions)
 
 
 def _by_kernels(ready: Any) -> _Forward | None:

@@ -1,0 +1,175 @@
+"""How wrong a truncated gradient is, for a range of steps to go back."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from bptt.errors import ArgumentError
+from bptt.inspect.losses import Loss
+from bptt.inspect.passage import Run, run
+from bptt.inspect.showing import bars, number, optional, to_polars
+from bptt.inspect.subject import Lengths, subject
+from bptt.methods import Full, Method, Truncated
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class Truncation:
+    """Bias and direction of truncated gradients g_K against the exact gradient g.
+
+    Attributes:
+        k1: steps between two ways back.
+        k2: (n,) steps that each goes back.
+        bias: (n,) ||g_K - g|| / ||g|| over all parameters.
+        cosine: (n,) between g_K and g.
+        parameters: by name (n, 2) the same for each: bias, cosine.
+        chunked: (n, 2) bias and cosine of what is often done instead: the sequence cut into chunks
+            of k2 steps, the state detached between them.
+    """
+
+    k1: int
+    k2: np.ndarray
+    bias: np.ndarray
+    cosine: np.ndarray
+    parameters: dict[str, np.ndarray]
+    chunked: np.ndarray
+
+    def to_frame(self) -> Any:
+        """A polars DataFrame: k2, gradient ("all", "chunked" or a parameter), bias, cosine."""
+        both = np.stack([self.bias, self.cosine], 1)
+        parts = {"all": both, "chunked": self.chunked, **self.parameters}
+        whole = np.concatenate(list(parts.values()))
+        return to_polars(
+            {
+                "k2": np.tile(self.k2, len(parts)),
+                "gradient": np.repeat(list(parts), len(self.k2)),
+                "bias": whole[:, 0],
+                "cosine": whole[:, 1],
+            }
+        )
+
+    def plot(self) -> Any:
+        """An altair chart: bias by the number of steps to go back."""
+        alt = optional("altair")
+        return (
+            alt.Chart(self.to_frame(), title="Bias of a truncated gradient")
+            .mark_line(point=True)
+            .encode(
+                x=alt.X("k2:Q", scale=alt.Scale(type="log"), title="steps back, k2"),
+                y=alt.Y("bias:Q", title="||g_K - g|| / ||g||"),
+                color="gradient:N",
+                tooltip=["k2", "gradient", "bias", "cosine"],
+            )
+        )
+
+    def __repr__(self) -> str:
+        enough = np.flatnonzero(self.bias < 0.1)
+        head = (
+            f"going back {self.k2[enough[0]]} steps is enough for a bias below 10 %"
+            if len(enough)
+            else f"none of up to {self.k2[-1]} steps back brings the bias below 10 %"
+        )
+        every = "step" if self.k1 == 1 else f"{self.k1} steps"
+        row_of = "  {:<7} {:<10} {:<10} {}".format
+        lines = [f"Truncation, every {every}: {head}", row_of("k2", "bias", "cosine", "chunked")]
+        for row, k2 in enumerate(self.k2):
+            own = number(self.bias[row]), number(self.cosine[row]), number(self.chunked[row, 0])
+            lines.append(row_of(k2, *own))
+        return "\n".join([*lines, f"  bias {bars(self.bias)}"])
+
+
+def truncation(
+    model: Any,
+    inputs: Any,
+    loss: Loss | None = None,
+    *,
+    targets: Any = None,
+    k1: int = 1,
+    k2: Sequence[int] | None = None,
+    state: Any = None,
+    lengths: Lengths = None,
+    reset: Tensor | None = None,
+    reset_state: Any = None,
+    reverse: bool = False,
+    backend: str = "auto",
+) -> Truncation:
+    """Compare gradients of `bptt.Truncated(k1, k2)` with the exact one, E the sum of all E_t.
+
+    Args:
+        model, inputs, loss, targets, state, lengths, reset, reset_state, reverse, backend: as for
+            `bptt.inspect.credit`.
+        k1: steps between two ways back.
+        k2: steps to go back, each at least k1; None: powers of two from k1 on, and all steps.
+
+    Raises:
+        ArgumentError: a k2 below k1, a model without parameters; and what `credit` raises.
+
+    >>> import torch, bptt
+    >>> cell = bptt.cells.GRU(2, 4)
+    >>> found = truncation(cell, torch.randn(9, 3, 2), lambda s: s.square())
+    >>> found.k2.tolist(), float(found.bias[-1]), float(found.cosine[-1].round(3))
+    ([1, 2, 4, 8, 9], 0.0, 1.0)
+    """
+    given = subject(
+        model, inputs, state=state, lengths=lengths, reset=reset, reset_state=reset_state,
+        reverse=reverse, backend=backend,
+    )  # fmt: skip
+    methods = [Truncated(k1, k) for k in _range(k1, k2, given.steps)]
+    ran = run(given, loss, targets)
+    if not ran.names:
+        raise ArgumentError(
+            "model: expected parameters that need a gradient, got none. Truncation changes their "
+            "gradient alone; `bptt.inspect.decay` looks at the state's."
+        )
+    exact = _gradient(ran, Full())
+    found = [_compared(_gradient(ran, method), exact) for method in methods]
+    chunks = [_compared(_gradient(ran, Truncated(m.k2, m.k2)), exact)[0] for m in methods]
+    whole = np.array([together for together, _ in found])
+    apart = np.array([each for _, each in found])
+    return Truncation(
+        k1, np.array([m.k2 for m in methods]), whole[:, 0], whole[:, 1],
+        {name: apart[:, i] for i, name in enumerate(ran.names)}, np.array(chunks),
+    )  # fmt: skip
+
+
+def _range(k1: int, k2: Sequence[int] | None, steps: int) -> list[int]:
+    if k2 is None:
+        first = k1 if isinstance(k1, int) else 1
+        powers = (first << i for i in range(steps.bit_length()))
+        return [*(k for k in powers if k < steps), max(steps, first)]
+    found = sorted(dict.fromkeys(torch.as_tensor(k2).reshape(-1).tolist()))
+    if not found:
+        raise ArgumentError("k2: expected numbers of steps to go back, got none.")
+    return found
+
+
+def _gradient(ran: Run, method: Method) -> list[Tensor]:
+    """In float64, zero where nothing arrives."""
+    sources = ran.passage.replica.sources
+    return [
+        torch.zeros_like(source).double() if g is None else g.double()
+        for g, source in zip(ran.gradient(method), sources, strict=True)
+    ]
+
+
+def _compared(
+    found: list[Tensor], exact: list[Tensor]
+) -> tuple[tuple[float, float], list[tuple[float, float]]]:
+    """Bias and cosine, over all parameters and for each."""
+    each = [_pair(a.flatten(), b.flatten()) for a, b in zip(found, exact, strict=True)]
+    whole = (torch.cat([leaf.flatten() for leaf in leaves]) for leaves in (found, exact))
+    return _pair(*whole), each
+
+
+def _pair(found: Tensor, exact: Tensor) -> tuple[float, float]:
+    """||g_K - g|| / ||g|| and the cosine; 0 and 1 where both are 0."""
+    size, own = float(exact.norm()), float(found.norm())
+    if size == 0 and own == 0:
+        return 0.0, 1.0
+    with np.errstate(divide="ignore", invalid="ignore"):
+        bias = np.float64(float((found - exact).norm())) / size
+        cosine = np.float64(float(found @ exact)) / (size * own)
+    return float(bias), float(cosine)
