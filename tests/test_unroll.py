@@ -11,6 +11,7 @@ from typing import NamedTuple
 import pytest
 import torch
 import torch.nn.utils.prune
+import torch.utils.checkpoint
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
@@ -477,6 +478,19 @@ def test_what_was_written_down_is_compared_with_a_step_that_was_run(monkeypatch)
         monkeypatch.setenv("GAIN", value)
         found = gradients(lambda: bptt.unroll(cell, x, S[:, :3]), [W])
         assert_same(found, gradients(lambda: oracle(cell, x, S[:, :3]), [W]))
+
+
+@reference
+@pytest.mark.parametrize("steps", [1, 3, 9])
+def test_a_call_checkpointed_by_torch_is_the_same_again(steps):
+    cell, x = nn.LSTMCell(3, 4), torch.randn(steps, 2, 3, requires_grad=True)
+    for _ in range(3):
+        outputs = torch.utils.checkpoint.checkpoint(
+            lambda x: bptt.unroll(cell, x)[0], x, use_reentrant=False
+        )
+        found = torch.autograd.grad(outputs.square().sum(), [x, *cell.parameters()])
+        expected = bptt.unroll(cell, x)[0].square().sum()
+        assert_same((found, ()), (torch.autograd.grad(expected, [x, *cell.parameters()]), ()))
 
 
 # What a step reaches otherwise than by argument.

@@ -23,6 +23,12 @@ def retained() -> bool:
     return True if asked is None else bool(asked())
 
 
+def hooked() -> bool:
+    """Whether hooks see each tensor that is saved, as `torch.utils.checkpoint`'s do."""
+    asked = getattr(torch._C._autograd, "_top_saved_tensors_default_hooks", None)
+    return asked is not None and asked(False) is not None
+
+
 class Ends(NamedTuple):
     """What a graph ends at.
 

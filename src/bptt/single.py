@@ -14,6 +14,7 @@ from bptt.step import Arguments, Leaves, check_leaves, check_untouched
 STEPS = 1  # as many as need no recursion
 # Whether cells of a kind drew when one was last run: a hint, for `settled` makes sure.
 _DREW: dict[Any, bool] = {}
+MOST = 1024
 
 
 def run(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]:
@@ -36,6 +37,8 @@ def run(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]:
         return reference.forward(problem, *arguments, keep_states=False)
 
     found = settled(draws, arguments.initial[0].device, forward, forward)
+    if len(_DREW) > MOST:
+        _DREW.clear()
     _DREW[kind] = draws.drew
     check_leaves([], found.final, arguments.initial, problem.schedule.batch)
     check_untouched(tensors, versions)
