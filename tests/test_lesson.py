@@ -343,13 +343,18 @@ def walked():
     return walk(make_example(t=3))
 
 
+@pytest.fixture(scope="module")
+def held(walked):
+    """What the page of it holds."""
+    return page_data(webpage(walked))
+
+
 @pytest.mark.parametrize("activation", ["tanh", "sigmoid", "relu"])
 @pytest.mark.parametrize("t", [1, 3])
-def test_the_page_holds_the_lesson_for_every_choice(walked, activation, t):
-    held = page_data(webpage(walked))["lessons"][f"{activation} {t}"]
+def test_the_page_holds_the_lesson_for_every_choice(held, activation, t):
     example = make_example(t=3, activation=activation)
     example = replace(example, x=example.x[:t], d=example.d[:t])
-    for shown in held["steps"]:
+    for shown in held["lessons"][f"{activation} {t}"]["steps"]:
         lesson = work(example)
         assert shown["before"] == number(lesson.before, 4)
         for name, W in example.weights._asdict().items():
@@ -366,17 +371,16 @@ def test_the_page_holds_the_lesson_for_every_choice(walked, activation, t):
         example = replace(example, weights=lesson.stepped)
 
 
-def test_the_drawing_on_the_page_carries_the_chain(walked):
-    data = page_data(webpage(walked))
+def test_the_drawing_on_the_page_carries_the_chain(walked, held):
     chain = walked.lessons["tanh", 3][0].chain
-    shown = data["lessons"]["tanh 3"]["steps"][0]["picture"]["v"]
+    shown = held["lessons"]["tanh 3"]["steps"][0]["picture"]["v"]
     sizes = [float(text) for text, _ in shown["s0"]]
     assert sizes == pytest.approx(chain.adjoints[1:].norm(dim=1).tolist(), rel=1e-3)
     for name in ("Wx", "Ws"):
         sizes = [float(text) for text, _ in shown[f"w:{name}"]]
         norms = getattr(chain.terms, name).flatten(1).norm(dim=1)
         assert sizes == pytest.approx(norms.tolist(), rel=1e-3)
-    way = data["paths"]["3"]["Ws"]["1"]
+    way = held["paths"]["3"]["Ws"]["1"]
     assert len(way) == len(set(way))
     assert sum(key.endswith(":p5") for key in way) == 3  # through s_3, s_2 and s_1
 
@@ -399,7 +403,7 @@ def test_the_page_draws_the_network_that_is_traced():
     [
         {"given": {"Ws": [[0.5, -1.0], [2.0, 0.1]], "x": [[1, 2], [3, 4]]}},
         {"loss": "cross-entropy", "activation": "silu", "t": 2},
-        {"hidden": 9, "inputs": 9, "t": 14},
+        {"hidden": 9, "inputs": 9, "t": 13},
     ],
 )
 def test_a_page_of_ones_own_is_safe_and_of_a_size_that_opens(options):

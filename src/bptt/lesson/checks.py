@@ -1,6 +1,7 @@
 """The same gradient by two other ways: `bptt.unroll`, and finite differences."""
 
 from dataclasses import dataclass
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
@@ -37,8 +38,25 @@ class Check:
         return smooth and self.unroll <= 1e-13 * self.scale
 
 
-def check(example: Example, gradient: Weights) -> dict[str, Check]:
+class Others(NamedTuple):
+    """dE_t/dW by the two other ways."""
+
+    unroll: Weights
+    differences: Weights
+
+
+def others_of(example: Example) -> Others:
+    """dE_t/dW by `bptt.unroll` and by finite differences."""
+    return Others(unrolled(example), differences(example))
+
+
+def check(example: Example, gradient: Weights, others: Others | None = None) -> dict[str, Check]:
     """Compare a gradient of E_t with the two other ways, for each of Wx, Ws and Wy.
+
+    Args:
+        example: whose E_t.
+        gradient: to be compared.
+        others: of the example, where they are known already.
 
     >>> from bptt.lesson import back, make_example, run
     >>> example = make_example(t=3)
@@ -46,10 +64,10 @@ def check(example: Example, gradient: Weights) -> dict[str, Check]:
     True
     """
     corner = has_corner(example.activation, run(example).a, 10 * STEP)
-    others = zip(unrolled(example), differences(example), strict=True)
+    pairs = zip(*(others or others_of(example)), strict=True)
     return {
         name: Check(_gap(own, by_unroll), _gap(own, by_hand), max(0.01, _size(own)), corner)
-        for name, own, (by_unroll, by_hand) in zip(Weights._fields, gradient, others, strict=True)
+        for name, own, (by_unroll, by_hand) in zip(Weights._fields, gradient, pairs, strict=True)
     }
 
 

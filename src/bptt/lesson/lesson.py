@@ -5,7 +5,7 @@ from dataclasses import dataclass
 
 from bptt.errors import ArgumentError
 from bptt.lesson.chain import Chain, back
-from bptt.lesson.checks import Check, check
+from bptt.lesson.checks import Check, Others, check, others_of
 from bptt.lesson.example import Example, Weights
 from bptt.lesson.forward import Forward, run
 
@@ -18,7 +18,8 @@ class Lesson:
         example: the network and its sequence.
         forward: states, outputs and errors.
         chain: dE_t/dW, factor by factor and term by term.
-        checks: for Wx, Ws and Wy, how far two other ways of finding the gradient lie.
+        others: the gradient by `bptt.unroll` and by finite differences.
+        checks: for Wx, Ws and Wy, how far these lie from it.
         learning_rate: of the one step of gradient descent.
         stepped: the weights after it, W - learning_rate dE_t/dW.
         before, after: E_t on either side of it.
@@ -27,6 +28,7 @@ class Lesson:
     example: Example
     forward: Forward
     chain: Chain
+    others: Others
     checks: dict[str, Check]
     learning_rate: float
     stepped: Weights
@@ -58,8 +60,9 @@ def work(example: Example, learning_rate: float = 0.1) -> Lesson:
     pairs = zip(example.weights, gradient, strict=True)
     stepped = Weights(*(weight - learning_rate * slope for weight, slope in pairs))
     before, after = float(forward.E[-1]), float(run(example, stepped).E[-1])
-    checks = check(example, gradient)
-    return Lesson(example, forward, chain, checks, learning_rate, stepped, before, after)
+    others = others_of(example)
+    checks = check(example, gradient, others)
+    return Lesson(example, forward, chain, others, checks, learning_rate, stepped, before, after)
 
 
 def _check_finite(forward: Forward, chain: Chain) -> None:

@@ -4,7 +4,6 @@ from typing import Any
 
 from torch import Tensor
 
-from bptt.lesson.checks import differences, unrolled
 from bptt.lesson.example import Weights
 from bptt.lesson.lesson import Lesson
 from bptt.lesson.notation import SHOWN_ROWS, entries, number
@@ -53,7 +52,6 @@ def numbers(lesson: Lesson, digits: int) -> dict[str, Any]:
         comparison says.
     """
     example, forward, chain = lesson.example, lesson.forward, lesson.chain
-    others = {"unroll": unrolled(example), "differences": differences(example)}
     return {
         "W": _named(example.weights, digits),
         "stepped": _named(lesson.stepped, digits),
@@ -65,14 +63,14 @@ def numbers(lesson: Lesson, digits: int) -> dict[str, Any]:
         "adjoint": _each(chain.adjoints, digits, 0),
         "delta": _each(chain.deltas, digits),
         "read": written(chain.read_out, digits),
-        "by": {name: _weight(lesson, name, others, digits) for name in Weights._fields},
+        "by": {name: _weight(lesson, name, digits) for name in Weights._fields},
         "outcome": outcome(lesson, digits),
         "before": number(lesson.before, digits),
         "after": number(lesson.after, digits),
     }
 
 
-def _weight(lesson: Lesson, name: str, others: dict[str, Weights], digits: int) -> dict[str, Any]:
+def _weight(lesson: Lesson, name: str, digits: int) -> dict[str, Any]:
     terms = getattr(lesson.chain.terms, name)
     sizes = terms.flatten(1).norm(dim=1)
     largest = float(sizes.max()) or 1.0
@@ -84,7 +82,10 @@ def _weight(lesson: Lesson, name: str, others: dict[str, Weights], digits: int) 
         "norms": {str(k): number(float(size), digits) for k, size in enumerate(sizes, first)},
         "shares": {str(k): round(float(v) / largest, 3) for k, v in enumerate(sizes, first)},
         "chain": written(terms.sum(0), digits),
-        **{way: written(getattr(found, name), digits) for way, found in others.items()},
+        **{
+            way: written(getattr(found, name), digits)
+            for way, found in lesson.others._asdict().items()
+        },
         "size": number(float(terms.sum(0).norm()), digits),
         "verdict": " ".join(verdict(lesson.checks[name], lesson.example.activation_name)),
         "agrees": lesson.checks[name].agrees,
