@@ -311,7 +311,7 @@ class Copies:
         past = steps < times if self.course.reverse else steps > times
         rows = leaf.unflatten(0, (-1, self.course.batch, self.count))
         rows = rows[part.start - window.start : part.stop - window.start]
-        rows.masked_fill_(past.reshape(len(past), 1, -1, *[1] * (rows.dim() - 3)), 0.0)
+        rows.masked_fill_(past.reshape(len(past), 1, len(times), *[1] * (rows.dim() - 3)), 0.0)
 
     def take(self, nodes: Sequence[int], window: slice, kept: Rows) -> list[Tensor]:
         """Values of the window's rows."""
