@@ -8,6 +8,7 @@ if TYPE_CHECKING:
     from bptt.inspect.callback import WatchCallback
     from bptt.inspect.credit import Credit, credit
     from bptt.inspect.decay import Decay, decay
+    from bptt.inspect.diagnosis import Diagnosis, Finding, diagnose
     from bptt.inspect.jacobian import Jacobians, jacobians
     from bptt.inspect.lyapunov import Lyapunov, lyapunov
     from bptt.inspect.memory import Memory, memory
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
 __all__ = [
     "Credit",
     "Decay",
+    "Diagnosis",
+    "Finding",
     "Jacobians",
     "Lyapunov",
     "Memory",
@@ -27,6 +30,7 @@ __all__ = [
     "WatchCallback",
     "credit",
     "decay",
+    "diagnose",
     "jacobians",
     "lyapunov",
     "memory",
@@ -41,6 +45,7 @@ make_lazy(
         "callback": ["WatchCallback"],
         "credit": ["Credit", "credit"],
         "decay": ["Decay", "decay"],
+        "diagnosis": ["Diagnosis", "Finding", "diagnose"],
         "jacobian": ["Jacobians", "jacobians"],
         "lyapunov": ["Lyapunov", "lyapunov"],
         "memory": ["Memory", "memory"],

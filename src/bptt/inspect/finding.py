@@ -1,0 +1,73 @@
+"""One thing that was found, and all figures that findings rest on."""
+
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from bptt.inspect.breakage import Breakage
+from bptt.inspect.credit import Credit
+from bptt.inspect.decay import Decay
+from bptt.inspect.jacobian import Jacobians
+from bptt.inspect.lyapunov import Lyapunov
+from bptt.inspect.memory import Memory
+from bptt.inspect.saturation import Saturation
+from bptt.inspect.truncation import Truncation
+from bptt.methods import Truncated
+
+Severity = Literal["problem", "warning", "note", "good"]
+SEVERITIES: tuple[Severity, ...] = ("problem", "warning", "note", "good")
+
+
+class Finding(NamedTuple):
+    """One thing that was found.
+
+    Attributes:
+        name: of what it is, such as "vanishing".
+        severity: "problem", "warning", "note" or "good".
+        statement: what is so, with the figure.
+        figure: the number that it rests on.
+        advice: what to try; "" where nothing need be.
+    """
+
+    name: str
+    severity: Severity
+    statement: str
+    figure: float
+    advice: str = ""
+
+    def __str__(self) -> str:
+        advice = f"\n{'':10}Try: {self.advice}" if self.advice else ""
+        return f"{self.severity:<9} {self.statement}{advice}"
+
+
+class Seen(NamedTuple):
+    """All figures of a sample; None where there are none.
+
+    Attributes:
+        steps: T of the sample.
+        start: the step of the batch that the sample's first one is.
+        sequences: what the batch calls the sample's sequences.
+        reverse: whether later steps come before earlier ones.
+        method: the truncation that the network is trained with, if any.
+        norms: length of each sequence's gradient to the parameters, as far back as it has not
+            grown tenfold.
+        largest: number in the states that is one.
+        spread: (I,) standard deviation of each input feature.
+    """
+
+    steps: int
+    start: int
+    sequences: list[int]
+    breakage: Breakage | None
+    credit: Credit | None
+    decay: Decay | None
+    truncation: Truncation | None
+    memory: Memory | None
+    jacobians: Jacobians | None
+    lyapunov: Lyapunov | None
+    saturation: Saturation | None
+    reverse: bool
+    method: Truncated | None
+    norms: np.ndarray
+    largest: float
+    spread: np.ndarray

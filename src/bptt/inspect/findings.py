@@ -1,0 +1,18 @@
+"""From figures to plain words: all rules, and in which order they are told."""
+
+from bptt.inspect.finding import SEVERITIES, Finding, Seen
+from bptt.inspect.travel import broken, exploding, no_gradient, truncated, vanishing
+from bptt.inspect.units import chaotic, dead, ignored, saturated
+
+# What comes first is told first among findings of one severity.
+RULES = (broken, no_gradient, exploding, vanishing, saturated, dead, truncated, chaotic, ignored)
+
+
+def findings(seen: Seen) -> list[Finding]:
+    """What the figures say, the weightiest first; where all is well, that before the rest."""
+    found = [finding for rule in RULES for finding in rule(seen)]
+    found.sort(key=lambda finding: SEVERITIES.index(finding.severity))
+    if found and found[0].severity in ("problem", "warning"):
+        return found
+    what = "Nothing is wrong with the gradient's way, as far as these figures tell."
+    return [Finding("healthy", "good", what, 1.0), *found]
