@@ -13,6 +13,7 @@ from torch.utils import _pytree as pytree
 
 import bptt
 from bptt import Full, cells
+from bptt.fused import forward, windows
 from bptt.methods import binomial
 from bptt.testing import assert_close
 from bptt.unroll import initial_state
@@ -79,6 +80,8 @@ CELLS = {
     "counting": lambda: Function(counts=True),
 }
 BACKENDS = {name: ["reference", "cpu"] for name in CELLS} | {"counting": ["reference"]}
+# With columns of several operations before the loop.
+LONG = {"normed": lambda: cells.LayerNormLSTM(INPUTS, H)}
 with_each_cell = pytest.mark.parametrize("name", CELLS)
 everywhere = pytest.mark.parametrize(
     ("name", "backend"), [(name, backend) for name in CELLS for backend in BACKENDS[name]]
@@ -89,7 +92,7 @@ everywhere = pytest.mark.parametrize(
 def cell_of(name):
     """One cell for all tests: its kernels are made once."""
     torch.manual_seed(1)
-    return CELLS[name]()
+    return (CELLS | LONG)[name]()
 
 
 class Case(NamedTuple):
@@ -810,3 +813,42 @@ def test_no_row_to_run(way, backend):
         torch.autograd.grad(outputs.sum(), [*cell.parameters()]), cell.parameters(), strict=True
     ):
         assert torch.equal(found, torch.zeros_like(weight))
+
+
+# Long sequences, which go back window by window and have their columns computed by parts.
+
+
+@pytest.fixture
+def few_at_once(monkeypatch):
+    """Windows of a few steps, parts of 64: returns where each window began and ended."""
+    seen, run = [], windows._windows
+
+    def watched(*given_):
+        for window, method in run(*given_):
+            seen.append((window.first, window.first + window.course.steps))
+            yield window, method
+
+    monkeypatch.setattr(windows, "MEMORY", 6000)
+    monkeypatch.setattr(windows, "_windows", watched)
+    monkeypatch.setattr(forward, "PART", 1)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "method",
+    [bptt.Full(), bptt.Truncated(5, 12), bptt.Truncated(3, 7, losses="last")],
+    ids=["full", "truncated", "last"],
+)
+@pytest.mark.parametrize("name", ["reader", "normed"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_windows_change_no_gradient(method, name, reverse, few_at_once, monkeypatch):
+    torch.manual_seed(2)
+    case = case_of(name, 200, 3, loss=bent, reverse=reverse)
+    found, gradients = values_and_gradients(case, method, "cpu")
+    assert len(few_at_once) > 3
+    assert {0, 200} <= {edge for window in few_at_once for edge in window}
+    monkeypatch.undo()
+    expected, right = values_and_gradients(case, method, "cpu")
+    assert all(torch.equal(ours, whole) for ours, whole in zip(found, expected, strict=True))
+    for ours, whole in zip(gradients, right, strict=True):
+        assert_close(ours, whole, "gradients", name)

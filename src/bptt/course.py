@@ -36,6 +36,7 @@ class Course:
             return None
         return (torch.arange(self.steps)[:, None] < self.lengths).flatten()
 
+    @functools.cached_property
     def dead(self) -> Tensor | None:
         """Which of (T * B) rows do not count; None if all do."""
         return None if self.live is None else (~self.live).nonzero().flatten()

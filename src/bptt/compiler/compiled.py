@@ -71,6 +71,11 @@ class Direction:
     linear: frozenset[int]
     made: dict[str, Any] = field(default_factory=dict)
 
+    @functools.cached_property
+    def tells_rows_apart(self) -> bool:
+        """Whether it matters which step or sequence a row is of."""
+        return any(node.op in ("sequence", "steps") for node in self.columns.graph.nodes)
+
 
 class Compiled:
     """A step in columns.

@@ -220,11 +220,13 @@ def _is_narrow(graph: Graph, node: Node) -> bool:
 
 
 def _leading(graph: Graph, found: set[int]) -> set[int]:
-    """Of these, the products and what is made of them."""
+    """Of these, the products, what is made of them, and what is added to wider ones: a bias costs
+    nothing in the loop, and before it another way through memory."""
     kept: set[int] = set()
     for number in sorted(found):
         node = graph[number]
-        if node.op == "matmul" or kept.intersection(node.operands):
+        wide = node.op == "add" and any(graph[o].op == "matmul" for o in node.operands)
+        if node.op == "matmul" or wide or kept.intersection(node.operands):
             kept.add(number)
     return kept
 

@@ -127,18 +127,19 @@ def _after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict
     """Gradients of inputs and weights, from live rows alone: padding may hold anything."""
     course, run = job.course, direction.after
     given = [values[n] for n in run.given]
-    rows, live = course.steps * course.batch, course.live
-    if live is None or bool(live.all()):
+    rows, live, dead = course.steps * course.batch, course.live, course.dead
+    if live is None or dead is None or not len(dead):
         found = run.run(given, fixed, course.steps, rows)
         return dict(zip(direction.columns.after, found, strict=True))
-    stored = {  # which have zeros there already
-        *direction.names.kept.values(), *job.compiled.forward.names.kept.values(),
-    }  # fmt: skip
-    graph, dead = direction.columns.graph, (~live).nonzero().flatten()
-    by_rows = any(graph[n].op == "sequence" or graph[n].op == "steps" for n in range(len(graph)))
-    if by_rows or len(dead) * FEW < rows:
+    sound = {  # zeros, or the state that a sequence ended with
+        *direction.names.kept.values(),
+        *job.compiled.forward.names.kept.values(),
+        *(slot.node for slot in job.compiled.states),
+    }
+    graph = direction.columns.graph
+    if direction.tells_rows_apart or len(dead) * FEW < rows:
         given = [
-            value if node in stored else value.clone().index_fill_(0, dead, 0.0)
+            value if node in sound else value.clone().index_fill_(0, dead, 0.0)
             for node, value in zip(run.given, given, strict=True)
         ]
         found = run.run(given, fixed, course.steps, rows)

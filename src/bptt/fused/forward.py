@@ -223,16 +223,18 @@ def _before(course: Course, rows: Tensor, first: Tensor, fresh: Tensor | None) -
     `first` and `fresh` are (B, width).
     """
     after = rows.reshape(course.steps, *first.shape)
+    before = torch.empty_like(after)
     if course.reverse:
-        before = torch.cat([after[1:], first[None]])
+        before[:-1], before[-1] = after[1:], first
         if course.lengths is not None:
             live = course.lengths > 0
             own = torch.arange(course.batch)[live]
             before[course.lengths[live] - 1, own] = first[live]
     else:
-        before = torch.cat([first[None], after[:-1]])
+        before[1:], before[0] = after[:-1], first
     if course.reset is not None and fresh is not None:
-        before = torch.where(course.reset[..., None], fresh, before)
+        anew = course.reset.flatten().nonzero().flatten()
+        before.flatten(0, 1).index_copy_(0, anew, fresh.index_select(0, anew % course.batch))
     return before.view(rows.shape)
 
 

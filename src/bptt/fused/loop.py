@@ -96,7 +96,7 @@ def _made(job: Job, direction: Direction, begin: Rows, forward: bool) -> Room:
     states before and after each step are two views of it.
     """
     course, dtype, batch = job.course, job.compiled.dtype, job.course.batch
-    dead, shifted = course.dead(), forward and direction.reads_states and _shifted(course)
+    dead, shifted = course.dead, forward and direction.reads_states and _shifted(course)
     room = Room(begin, {})
     for name, _, shape, leaf, _ in direction.kept:
         if leaf is None or not shifted:
