@@ -164,6 +164,20 @@ class Draws(TorchDispatchMode):
             return given["self"].copy_(value)
         return value if isinstance(value, tuple) else value.to(like.dtype)
 
+    def dropout(
+        self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
+    ) -> Tensor:
+        """`torch.nn.functional.dropout` by these numbers, in the operations that torch does."""
+        plain = training and not inplace and 0 < p < 1 and input.device.type == "cpu"
+        if not plain or not input.numel():
+            with self:
+                return nn.functional.dropout(input, p, training, inplace)
+        like = _Like(input.shape, input.dtype, input.device)
+        operation, self._operation = self._operation, self._operation + 1
+        self._plan[operation] = torch.rand, like
+        keep = self._base(torch.rand, like, operation) < 1 - p
+        return input * keep.to(input.dtype).div_(1 - p)
+
     def _base(self, base: Callable[..., Tensor], like: _Like, operation: int) -> Tensor:
         """This step's share of a block of uniform or normal numbers in the shape of `like`."""
         block, offset = divmod(self._step, BLOCK)
@@ -216,14 +230,16 @@ class _Sparing(TorchFunctionMode):
         self._draws = draws
 
     def __torch_function__(self, func, types, args=(), kwargs=None):
-        if func in _MAY_DRAW:
-            with self._draws:
-                return func(*args, **(kwargs or {}))
-        return func(*args, **(kwargs or {}))
+        kwargs = kwargs or {}
+        if func is nn.functional.dropout:
+            return self._draws.dropout(*args, **kwargs)
+        if func not in _MAY_DRAW:
+            return func(*args, **kwargs)
+        with self._draws:
+            return func(*args, **kwargs)
 
 
 _MAY_DRAW = {
-    nn.functional.dropout,
     nn.functional.alpha_dropout,
     torch.bernoulli,
     torch.multinomial,
