@@ -18,7 +18,9 @@ DOCS = ROOT / "docs"
 PAGES = sorted(DOCS.rglob("*.md"))
 ELSEWHERE = {"which_way_back.md", "lesson.md"}  # test_examples.py and test_lesson.py run these
 FENCE = re.compile(r"^```(\w+)\n(.*?)^```$", re.MULTILINE | re.DOTALL)
-MEASURED = re.compile(r"-?\d+(?:\.\d+)?e[-+]?\d+|-?\d+\.\d+|\d+(?=%)")
+MEASURED = re.compile(
+    r"-?\d+(?:\.\d+)?e[-+]?\d+|-?\d+\.\d+|\d+(?=%)|\d+(?= of \d+ steps)|(?<=Truncated\(1, )\d+"
+)
 LOOSELY = doctest.ELLIPSIS | doctest.NORMALIZE_WHITESPACE
 
 
@@ -79,7 +81,7 @@ NOTEBOOKS = sorted((ROOT / "examples").glob("*.ipynb"))
 
 def _plain(text):
     """Words alone: no numbers, which training makes a little different everywhere, and no bars."""
-    return re.sub(r"-?[\d.]+(e[-+]\d+)?|[─-▏◄]|\s", "", text)
+    return re.sub(r"-?[\d.]+(e[-+]\d+)?|[─-▓◄·|]|\s", "", text)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

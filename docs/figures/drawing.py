@@ -1,5 +1,6 @@
 """How pictures look, and where they come from."""
 
+import math
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -43,6 +44,7 @@ LOOK: dict[str, Any] = {
         "labelFontSize": 12,
         "title": None,
         "orient": "top",
+        "symbolOpacity": 1,
         "columns": 2,
         "columnPadding": 24,
     },
@@ -81,7 +83,7 @@ def curves(
 ) -> alt.Chart:
     """Lines of `y` over `x`, one for each `line`, in the order given."""
     scale = alt.Scale(type="log") if log else alt.Scale(zero=True)
-    axis = alt.Axis(format="~g", tickCount=6)
+    axis = y_axis([row["y"] for row in rows], log)
     colour = alt.Color("line:N", sort=order, scale=alt.Scale(domain=order, range=LINES))
     chart = alt.Chart(alt.Data(values=rows), width=WIDTH, height=HEIGHT)
     return chart.mark_line(strokeWidth=2).encode(
@@ -89,6 +91,14 @@ def curves(
         y=alt.Y("y:Q", title=y, scale=scale, axis=axis),
         color=colour,
     )
+
+
+def y_axis(values: list[float], log: bool) -> alt.Axis:
+    """Ticks at powers of ten, or as they come."""
+    if not log:
+        return alt.Axis(format="~g", tickCount=6)
+    low, high = (math.floor(math.log10(end(values))) for end in (min, max))
+    return alt.Axis(format="~g", values=[10.0**power for power in range(low, high + 2)])
 
 
 def heat(sizes: Any, title: str) -> alt.Chart:
