@@ -124,10 +124,7 @@ def forward(
         state = new
     check_alike(outputs)
     check_alike([initial, *states])
-    if keep_states:
-        stacked, kept = _store(schedule, outputs, states)
-    else:
-        stacked, kept = [schedule.stack(steps) for steps in zip(*outputs, strict=True)], []
+    stacked, kept = _store(schedule, outputs, states if keep_states else [])
     return Trajectory(stacked, kept, state, [] if schedule.lengths is None else resting)
 
 
@@ -165,7 +162,7 @@ def _store(
 ) -> tuple[Leaves, list[Tensor | int]]:
     """Outputs and states as one tensor per leaf; a state that is an output needs no second copy."""
     kept: list[Tensor | int] = []
-    for leaf in range(len(states[0])):
+    for leaf in range(len(states[0]) if states else 0):
         own = [state[leaf] for state in states]
         twin = _twin(own, outputs)
         kept.append(torch.stack(own) if twin is None else twin)
