@@ -29,7 +29,7 @@ from bptt.fused.loop import Rows, loop, memories
 from bptt.fused.terms import Terms, terms
 from bptt.fused.weighing import Mixed, Plain
 
-ROWS = 128  # sequences that go back at once: what they carry stays in the cache next to the core
+ROWS = 64  # sequences that go back at once: what they carry stays in the cache next to the core
 MEMORY = 1 << 26  # bytes that copies of what the forward pass has left may take
 
 
@@ -79,6 +79,7 @@ class Back:
         rows = self.course.steps * self.course.batch
         self.summed = self.carries(rows) if weights else {}
         self.begun: Found = [None] * len(self.places)
+        self._usual: Tensor | None = None  # by lag, what brings adjoints' norms to about 1
 
     def run(self) -> Iterator[At]:
         """Every pair of a loss time and a step, some loss times at once."""
@@ -128,21 +129,41 @@ class Back:
         before = dict(zip(found.before, values[ends[0] : ends[1]], strict=True))
         d = dict(zip(found.roots[ends[1] :], values[ends[1] :], strict=True))
         begun = self._begun(before, window)
-        norms = self._norms(self.plain.norms(d, times, window), copies, kept, window, begun)
+        scale = self._scale(times, window)
+        plain = self.plain.norms(d, times, window, scale)
+        norms = self._norms(plain, copies, kept, window, begun)
         copies.clear(times)
         steps = torch.arange(window.start, window.stop)[:, None]
         past = steps > times if not self.course.reverse else steps < times
         norms = [n if n is None else n.masked_fill(past, 0.0) for n in norms]
-        state = self._state(before, times, window).masked_fill(past[..., None], 0.0)
+        state = self._state(before, times, window, scale).masked_fill(past[..., None], 0.0)
+        self._learn(state, window)
         return At(rows, window, state, inputs, norms, [None] * len(norms))
 
-    def _state(self, before: dict[int, Tensor], times: Tensor, window: slice) -> Tensor:
+    def _scale(self, times: Tensor, window: slice) -> Tensor | None:
+        """(L,) what brings norms at each step to about 1, by what loss times before have shown."""
+        if self._usual is None or self.compiled.dtype == torch.float64:
+            return None
+        own = times[0] if self.course.reverse else times[-1]
+        lags = (torch.arange(window.start, window.stop) - own).abs()
+        return self._usual[lags.clamp(max=len(self._usual) - 1)]
+
+    def _learn(self, state: Tensor, window: slice) -> None:
+        """Note how large adjoints are by lag, from (L, M, B) norms."""
+        by_lag = state.amax((1, 2)) if self.course.reverse else state.amax((1, 2)).flip(0)
+        largest = by_lag.nan_to_num(0.0, 0.0, 0.0).clamp(1e-37, 1e37)
+        self._usual = torch.exp2(-torch.log2(largest).round())
+
+    def _state(
+        self, before: dict[int, Tensor], times: Tensor, window: slice, scale: Tensor | None
+    ) -> Tensor:
         """(L, M, B) ||dE_t/ds_k||: what reaches s_k from the next step, or from the loss at once.
 
         Args:
             before: (L, B, M, ...) per leaf: the adjoint of the state that each step starts from.
             times: (M,) the loss times.
             window: the L steps.
+            scale: (L,) what brings norms to about 1, if that is known.
         """
         steps = torch.arange(window.start, window.stop)
         goes, own = ~self.starts.ends(steps), torch.arange(len(times))
@@ -151,7 +172,7 @@ class Back:
         to, source = (behind, ahead) if self.course.reverse else (ahead, behind)
         if before:
             kept = goes[source, :, None]
-            found[to] = torch.where(kept, together(list(before.values()), 3)[source], 0.0)
+            found[to] = torch.where(kept, together(list(before.values()), 3, scale)[source], 0.0)
             for leaf, adjoint in before.items():
                 whole = self.summed.get(self.terms.direction.names.carried[leaf])
                 if whole is not None:

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.backends.each import norm, pulled
+from bptt.backends.each import near_one, norm, pulled
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.record import Ref
 from bptt.course import Course
@@ -84,20 +84,29 @@ class Plain:
         few = turned.shape[1] <= columns
         return turned.to(self._dtype) if few else torch.linalg.qr(turned, mode="r").R
 
-    def norms(self, rows: dict[int, Tensor], times: Tensor, window: slice) -> dict[int, Tensor]:
+    def norms(
+        self,
+        rows: dict[int, Tensor],
+        times: Tensor,
+        window: slice,
+        scale: Tensor | None,
+    ) -> dict[int, Tensor]:
         """(L, M) by weight.
 
         Args:
             rows: every d, (L, B, M, ...).
             times: (M,) the loss times.
             window: the L steps.
+            scale: (L,) what brings norms to about 1, if that is known.
         """
         found: dict[int, Tensor] = {}
         for row, count, factors, parts, late in self._groups:
             d = rows[row].to(self._dtype)
             d = d.reshape(*d.shape[:3], count, -1)
             products = (
-                _at_losses(d, factors, times, window) if late else _at_all(d, factors[window])
+                _at_losses(d, factors, times, window)
+                if late
+                else _at_all(d, factors[window], scale)
             )
             for weight, start, stop in parts:
                 own = torch.linalg.vector_norm(products[:, start:stop], dim=1)
@@ -106,11 +115,14 @@ class Plain:
         return found
 
 
-def _at_all(d: Tensor, factors: Tensor) -> Tensor:
+def _at_all(d: Tensor, factors: Tensor, scale: Tensor | None) -> Tensor:
     """(L, r, M) norms of the rows of R d, from d (L, B, M, count, N), R (L, r, B * count)."""
     steps, batch, copies, count, width = d.shape
     turned = d.transpose(2, 3).reshape(steps, batch * count, copies * width)
-    return norm(torch.bmm(factors, turned).unflatten(2, (copies, width)), 3)
+    if scale is not None:
+        factors = factors * scale[:, None, None].to(factors.dtype)
+    products = torch.bmm(factors, turned).unflatten(2, (copies, width))
+    return norm(products, 3) if scale is None else near_one(products) / scale[:, None, None]
 
 
 def _at_losses(d: Tensor, factors: Tensor, times: Tensor, window: slice) -> Tensor:
