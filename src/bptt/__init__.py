@@ -10,6 +10,7 @@ if TYPE_CHECKING:
     from bptt.finite import detect_nonfinite
     from bptt.methods import Checkpointed, Full, Truncated
     from bptt.plan import Plan, plan
+    from bptt.report import report
     from bptt.streams import Stream
     from bptt.unroll import unroll
 
@@ -29,6 +30,7 @@ __all__ = [
     "picture",
     "plan",
     "remedies",
+    "report",
     "streams",
     "testing",
     "unroll",
@@ -40,6 +42,7 @@ make_lazy(
         "finite": ["detect_nonfinite"],
         "methods": ["Checkpointed", "Full", "Truncated"],
         "plan": ["Plan", "plan"],
+        "report": ["report"],
         "streams": ["Stream"],
         "unroll": ["unroll"],
     },

@@ -73,9 +73,9 @@ def run(tmp_path_factory) -> Path:
     """A small run on a table whose names are hostile, trained and reported by the command."""
     folder = tmp_path_factory.mktemp("trained")
     table = folder / "data.csv"
-    rows = [f"{i},{math.sin(i / 3):.4f},{math.cos(i / 5):.4f}" for i in range(300)]
+    rows = [f"{i},{math.sin(i / 3):.4f},{math.cos(i / 5):.4f}" for i in range(600)]
     table.write_text("\n".join([f"time,{HOSTILE_NAME},{HOSTILE_NAME.upper()}", *rows]) + "\n")
     command = [sys.executable, "-m", "bptt", "train", str(table), "--target", HOSTILE_NAME]
-    more = ["--hidden", "6", "--epochs", "2", "--window", "20", "--out", str(folder / "run")]
+    more = ["--hidden", "6", "--epochs", "2", "--window", "48", "--out", str(folder / "run")]
     subprocess.run([*command, *more], check=True, capture_output=True)
     return folder / "run"

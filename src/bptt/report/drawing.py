@@ -52,7 +52,7 @@ def _with_tips(plot: Plot) -> list[Row]:
     rows = []
     for row, (start, end) in zip(plot.rows, pairwise(borders), strict=True):
         latest |= row
-        lines = [f"{n.name} {figure(latest[n.field])}" for n in plot.lines if n.field in latest]
+        lines = [f"{n.name} {figure(latest[n.field])}" for n in plot.known if n.field in latest]
         rows.append(row | {"from": start, "to": end, "tip": "\n".join(lines)})
     return rows
 
@@ -62,16 +62,19 @@ def _layers(plot: Plot) -> list[alt.Chart]:
     band = [_band(plot, base)] if any("low" in row for row in plot.rows) else []
     level = _level(plot, *plot.level) if plot.level else []
     moment = _moment(plot, *plot.moment) if plot.moment else []
-    lines = [_line(plot, base, line) for line in plot.lines]
+    lines = [_line(plot, base, line) for line in plot.known]
     return [*band, *lines, *level, *moment, *_pointer(plot.axis, base)]
 
 
 def _x(axis: Axis, name: str = "x") -> alt.X:
+    if axis.ticks:
+        values, scale = list(axis.ticks), alt.Scale(type="log", nice=False)
+        look = alt.Axis(title=axis.name, values=values, labelOverlap=True, format=axis.format)
+        return alt.X(name, type="quantitative", scale=scale, axis=look)
     scale = alt.Scale(type="utc") if axis.kind == "temporal" else alt.Scale(nice=False, zero=False)
-    ticks = alt.ExprRef("max(3, floor(width / 90))")
     look = alt.Axis(
         title=axis.name,
-        tickCount=ticks,
+        tickCount=alt.ExprRef("max(3, floor(width / 90))"),
         labelOverlap=True,
         format=CLOCK if axis.kind == "temporal" else axis.format or alt.Undefined,
         # Vega's ticks of a short range lie between whole numbers too, whatever the least step.
@@ -101,14 +104,15 @@ def _decades(low: float, high: float) -> list[float]:
 
 
 def _band(plot: Plot, base: alt.Chart) -> alt.Chart:
-    area = base.mark_area(color=f"var(--{plot.lines[0].field})", opacity=0.18)
+    area = base.mark_area(color=f"var(--{plot.known[0].field})", opacity=0.18)
     return area.encode(y=_y(plot, "low"), y2="high").transform_filter("isDefined(datum.low)")
 
 
 def _line(plot: Plot, base: alt.Chart, line: Line) -> alt.Chart:
     colour = f"var(--{line.field})"
     dash = [5, 4] if line.field == "rule" else alt.Undefined
-    point = {"size": 28, "fill": colour, "stroke": None} if line.points else False
+    dots = line.points or len(plot.rows) == 1
+    point = {"size": 28, "fill": colour, "stroke": None} if dots else False
     drawn = base.mark_line(color=colour, strokeWidth=1.75, strokeDash=dash, point=point)
     return drawn.encode(y=_y(plot, line.field)).transform_filter(f"isDefined(datum.{line.field})")
 

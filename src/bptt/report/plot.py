@@ -27,11 +27,15 @@ class Line:
 
 @dataclass(frozen=True)
 class Axis:
-    """What the rows' `x` is: steps and times alike; a format where it is whole numbers."""
+    """What the rows' `x` is: steps and times alike; a format where it is whole numbers.
+
+    Where the ticks are given, they are told on a logarithmic scale.
+    """
 
     name: str
     kind: Literal["quantitative", "temporal"] = "quantitative"
     format: str = ""
+    ticks: Sequence[int] = ()
 
 
 @dataclass(frozen=True)
@@ -74,10 +78,12 @@ class Plot:
         values += [self.level[0]] if self.level else []
         return min(values, default=0.0), max(values, default=0.0)
 
-    @property
-    def empty(self) -> bool:
-        """Whether none of its values is a number."""
-        return not any(row.get(line.field) is not None for row in self.rows for line in self.lines)
+    @cached_property
+    def known(self) -> list[Line]:
+        """The lines that have a number."""
+        return [
+            line for line in self.lines if any(r.get(line.field) is not None for r in self.rows)
+        ]
 
     @property
     def scale(self) -> Literal["linear", "log"]:

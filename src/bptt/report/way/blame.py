@@ -1,5 +1,6 @@
 """Which steps an error is blamed on: the credit map."""
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,14 +16,8 @@ ROW = 22  # pixels of a loss time's row where there are few
 TALLEST = 380
 
 
-def credit_map(credit: "Credit", labels: Labels, checked: float | None = None) -> Map:
-    """The size of what each step contributes to each loss, for the state and for each parameter.
-
-    Args:
-        credit: of the batch.
-        labels: what steps are called.
-        checked: the largest relative difference of the terms' sums to one backward pass.
-    """
+def credit_map(credit: "Credit", labels: Labels) -> Map:
+    """The size of what each step contributes to each loss, for the state and for each parameter."""
     told = np.flatnonzero(credit.losses != 0)  # a loss time without a loss has nothing to blame
     rows = told if len(told) else np.arange(len(credit.times))
     times = credit.times[rows]
@@ -32,7 +27,7 @@ def credit_map(credit: "Credit", labels: Labels, checked: float | None = None) -
         title="Which steps an error is blamed on",
         unit="norm of what step k contributes",
         file="credit.csv",
-        words=f"{_how_to_read(len(times), len(layers))} {_reach(credit)}{_exactly(checked)}",
+        words=f"{_how_to_read(len(times), len(layers))} {_reach(credit)}{_exactly(credit)}",
         across=Side("step k", labels.steps, "blamed on", start=labels.start),
         up=Side(
             "loss at step t",
@@ -82,10 +77,12 @@ def _reach(credit: "Credit") -> str:
     )
 
 
-def _exactly(checked: float | None) -> str:
-    if checked is None:
+def _exactly(credit: "Credit") -> str:
+    """How far the sums of the terms are from one backward pass."""
+    difference = credit.check() if credit.parameters else math.nan
+    if not math.isfinite(difference):
         return ""
     return (
-        " Summed over k, the terms are the gradient that one backward pass gives: the largest "
-        f"difference is {rough(checked)} of its size."
+        " Added up over k, what a weight is blamed for is the gradient that one backward pass "
+        f"gives, to within {rough(difference)} of its largest number."
     )

@@ -11,6 +11,12 @@ from bptt.report.plot import Axis, Line, Plot, Row, number
 if TYPE_CHECKING:
     from bptt.inspect import Decay, Truncation
 
+ROUNDING = 1e-12  # of the largest norm: below, a float32 gradient may be rounding
+TRUNCATED = [
+    Line("network", "bias", points=True),
+    Line("rule", "bias in chunks", points=True),
+    Line("validation", "cosine of the angle", points=True),
+]
 BACK = Axis("steps back", format="d")
 
 
@@ -29,7 +35,7 @@ def decay_curve(decay: "Decay") -> Plot:
         file="decay.csv",
         words=_decay_words(decay),
         axis=BACK,
-        lines=[Line("rule", "fit"), Line("network", "measured")],
+        lines=[Line("network", "measured"), Line("rule", "fit")],
         rows=rows,
         moment=(decay.horizon, f"K = {decay.horizon:,}") if decay.horizon is not None else None,
         log=True,
@@ -37,12 +43,14 @@ def decay_curve(decay: "Decay") -> Plot:
 
 
 def _fitted(decay: "Decay") -> list[float | None]:
-    """The fit at each lag: of its rate, through the middle of what was measured."""
-    known = np.isfinite(decay.norm) & (decay.norm > 0)
-    if not known.any() or not math.isfinite(decay.rate):
+    """The fit at each lag: of its rate, through the middle of what it was fitted to."""
+    with np.errstate(invalid="ignore"):
+        known = (decay.lags > 0) & (decay.norm > ROUNDING * np.nanmax(decay.norm, initial=0.0))
+    if not known.any() or not (math.isfinite(decay.rate) and decay.rate > 0):
         return [None] * len(decay.lags)
-    level = np.mean(np.log(decay.norm[known]) - decay.lags[known] * math.log(decay.rate))
-    return [number(v) for v in np.exp(level + decay.lags * math.log(decay.rate))]
+    slope = math.log(decay.rate)
+    level = np.mean(np.log(decay.norm[known]) - decay.lags[known] * slope)
+    return [number(fitted) for fitted in np.exp(level + decay.lags * slope)]
 
 
 def _decay_words(decay: "Decay") -> str:
@@ -67,34 +75,34 @@ def _decay_words(decay: "Decay") -> str:
 
 def truncation_curve(truncation: "Truncation", delta: float = 0.1) -> Plot:
     """Bias and cosine of the truncated gradient against the exact one, by how far it goes back."""
+    lines = (truncation.bias, truncation.chunked[:, 0], truncation.cosine)
     rows: list[Row] = [
-        {
-            "x": int(k2),
-            "at": f"{count(int(k2), 'step')} back",
-            "network": number(bias),
-            "validation": number(cosine),
-        }
-        for k2, bias, cosine in zip(truncation.k2, truncation.bias, truncation.cosine, strict=True)
+        {"x": int(k2), "at": f"{count(int(k2), 'step')} back"}
+        | {line.field: number(value) for line, value in zip(TRUNCATED, values, strict=True)}
+        for k2, *values in zip(truncation.k2, *lines, strict=True)
     ]
-    enough = next((int(k) for k, b in zip(truncation.k2, truncation.bias, strict=True)
-                   if b <= delta), None)  # fmt: skip
-    words = (
-        f"Measured on this batch: from {count(enough, 'step')} back on, the truncated gradient is "
-        f"within {percent(delta)} of the exact one."
-        if enough is not None
-        else f"None of these ways back brings the gradient within {percent(delta)} of the exact."
-    )
     return Plot(
         title="What going back less far costs",
         unit=f"Truncated(k1={truncation.k1}, k2) against the exact gradient",
         file="truncation.csv",
-        words=f"{words} Bias is the length of the difference, as a share of the exact gradient's; "
-        "a cosine of 1 is the same direction.",
-        axis=Axis("steps back, k2", format="d"),
-        lines=[
-            Line("network", "bias", points=True),
-            Line("validation", "cosine of the angle", points=True),
-        ],
+        words=_truncation_words(truncation, delta),
+        axis=Axis("steps back, k2", format="d", ticks=truncation.k2.tolist()),
+        lines=TRUNCATED,
         rows=rows,
         level=(delta, percent(delta)),
+    )
+
+
+def _truncation_words(truncation: "Truncation", delta: float) -> str:
+    enough = truncation.k2[truncation.bias < delta]
+    said = (
+        f"Measured on these sequences: going back {count(int(enough[0]), 'step')}, the truncated "
+        f"gradient is within {percent(delta)} of the exact one."
+        if len(enough)
+        else f"None of these ways back brings the gradient within {percent(delta)} of the exact."
+    )
+    return (
+        f"{said} Bias is the length of the difference, as a share of the exact gradient's; a "
+        "cosine of 1 is the same direction. Chunks of k2 steps with the state detached between "
+        "them are what is often done instead."
     )

@@ -67,11 +67,11 @@ def flats(found: "Saturation") -> Flats:
 def _words(rows: list[Flat], threshold: float) -> str:
     if not rows:
         return "The step has no function with a flat part."
+    flat = f"Flat is where a function's slope is below {percent(threshold)} of its steepest."
     most = max(rows, key=lambda row: row.share)
-    return (
-        f"Flat is where a function's slope is below {percent(threshold)} of its steepest. Most "
-        f"often there: {most.name}, for {percent(most.share)} of its numbers."
-    )
+    if not most.share:
+        return f"{flat} None of the numbers is there."
+    return f"{flat} Most often there: {most.name}, for {percent(most.share)} of its numbers."
 
 
 def _table(found: "Saturation") -> str:

@@ -19,6 +19,8 @@ def jacobian_curve(found: "Jacobians", labels: Labels) -> Plot:
     """The size of the Jacobian at each step: the middle of the batch, and its extremes."""
     rows: list[Row] = []
     for step in found.steps:
+        if not found.live[step].any():
+            continue
         norms, radii = _live(found.norm[step]), _live(found.spectral_radius[step])
         row: Row = {"x": labels.start + int(step), "at": labels.steps[step], "network": None}
         if len(norms):
@@ -83,7 +85,9 @@ def exponents_curve(found: "Lyapunov") -> Plot:
 
 def _exponent_words(found: "Lyapunov") -> str:
     largest, error = float(found.exponents[0]), float(found.error[0])
-    said = f"The largest is {rough(largest)} ± {rough(2 * error)}"
+    several = len(found.exponents)
+    some = f"The {several} largest of {found.units}. " if several < found.units else ""
+    said = f"{some}The largest is {rough(largest)} ± {rough(2 * error)}"
     if abs(largest) <= 2 * error:
         return f"{said}: on average a small change neither grows nor fades."
     steps = rough(math.log(2) / abs(largest)) if math.isfinite(largest) else "0"

@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import Any
 
+from bptt.report.way.examined import examine
 from bptt.report.way.labels import numbered
 from bptt.report.way.picture import picture, with_picture
 from bptt.report.way.section import Picture, Way, way_of
@@ -19,7 +20,6 @@ def way_of_batch(model: Any, inputs: Any, loss: Any, names: Sequence[str], **giv
     Raises:
         What `diagnose` raises: there is nothing else to show.
     """
-    from bptt.inspect import diagnose
 
     def unfolded() -> Picture:
         from bptt.picture import draw
@@ -27,7 +27,7 @@ def way_of_batch(model: Any, inputs: Any, loss: Any, names: Sequence[str], **giv
         drawn = draw(model, inputs, loss, first=0, **given)
         return picture(drawn, "One loss's gradient, on the lines that it takes back in time.")
 
-    found = diagnose(model, inputs, loss, **given)
+    found = examine(model, inputs, loss, **given)
     steps = _steps(model, inputs, given.get("lengths"))
     seen = len(found.credit.steps) if found.credit else steps  # a long batch's last ones
     about = f"{found.sample}. Eₜ is their loss at step t, summed over the sequences."

@@ -95,7 +95,7 @@ def way_of(found: "Diagnosis", about: str, labels: Labels) -> Way:
 
 
 def _empty(chart: Chart) -> bool:
-    return isinstance(chart, Plot) and chart.empty
+    return isinstance(chart, Plot) and not chart.known
 
 
 def said(error: Exception) -> str:

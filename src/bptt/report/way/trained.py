@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bptt.report.figures import count
+from bptt.report.way.examined import examine
 from bptt.report.way.labels import Labels, numbered
 from bptt.report.way.picture import picture, with_picture
 from bptt.report.way.section import Picture, Way, said, way_of
@@ -29,17 +30,19 @@ def way_of_run(folder: Path) -> Way:
 
 
 def _inspected(folder: Path) -> Way:
-    from bptt.inspect import diagnose
+    from bptt.train.method import make_method
+    from bptt.train.run import Run
     from bptt.train.subject import open_subject
 
     subject = open_subject(folder, rows=STRETCHES)
-    found = diagnose(
+    found = examine(
         subject.model,
         subject.inputs,
         subject.loss,
         targets=subject.targets,
         state=subject.state,
         lengths=subject.lengths,
+        method=make_method(Run.open(folder).read_config().training.method),
     )
     labels = _labels(subject.times, len(subject.inputs), subject.names)
     return with_picture(way_of(found, _about(subject), labels), lambda: _unfolded(subject))
