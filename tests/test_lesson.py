@@ -403,10 +403,11 @@ def test_the_page_draws_the_network_that_is_traced():
     [
         {"given": {"Ws": [[0.5, -1.0], [2.0, 0.1]], "x": [[1, 2], [3, 4]]}},
         {"loss": "cross-entropy", "activation": "silu", "t": 2},
-        {"hidden": 9, "inputs": 9, "t": 13},
+        {"hidden": 9, "t": 13},
     ],
 )
-def test_a_page_of_ones_own_is_safe_and_of_a_size_that_opens(options):
+def test_a_page_of_ones_own_is_safe_and_of_a_size_that_opens(options, monkeypatch):
+    monkeypatch.setattr("bptt.lesson.walk.MOST_STEPS", 1)
     given = options.pop("given", None)
     html = webpage(walk(make_example(given, **options)))
     data = page_data(html)

@@ -14,6 +14,7 @@ THREE = ("tanh", "sigmoid", "relu")
 MOST_TIMES, FEW_TIMES = 12, 6  # times to choose from: all, or some of very many
 MOST_STEPS = 8
 MOST_NUMBERS = 110_000  # that a page may hold, about
+MOST_WORK = 400_000  # weights times steps that may be worked out: a quarter of a minute, about
 
 
 @dataclass(frozen=True)
@@ -52,8 +53,7 @@ def walk(example: Example, learning_rate: float = 0.1) -> Walk:
     """
     work(example, learning_rate)
     own = example.activation_name
-    activations = THREE if own in THREE else (*THREE, own)
-    times = _times(example.t)
+    activations, times = _choices(example)
     steps = _steps(example, len(activations) * len(times))
     found = {
         (name, t): list(_descent(_at(example, name, t), learning_rate, steps))
@@ -83,11 +83,26 @@ def _descent(example: Example, learning_rate: float, steps: int) -> Iterator[Les
         example = replace(example, weights=lesson.stepped)
 
 
-def _times(t: int) -> tuple[int, ...]:
-    """All times up to t, or some of them where they are many."""
-    if t <= MOST_TIMES:
+def _choices(example: Example) -> tuple[tuple[str, ...], tuple[int, ...]]:
+    """Activations and times that there is time for; the example's own are always among them."""
+    own = example.activation_name
+    activations = THREE if own in THREE else (*THREE, own)
+    lessons = MOST_WORK // (example.t * sum(weight.numel() for weight in example.weights))
+    if lessons < 2 * len(activations):
+        activations = (own,)
+    return activations, _times(example.t, max(1, lessons // (2 * len(activations))))
+
+
+def _times(t: int, most: int) -> tuple[int, ...]:
+    """All times up to t, or some of them where they are many; t is the last.
+
+    >>> _times(3, 99), _times(100, 99), _times(100, 1)
+    ((1, 2, 3), (1, 21, 41, 60, 80, 100), (100,))
+    """
+    if t <= min(MOST_TIMES, most):
         return tuple(range(1, t + 1))
-    spread = (1 + round(i * (t - 1) / (FEW_TIMES - 1)) for i in range(FEW_TIMES))
+    count = min(FEW_TIMES, most)
+    spread = (t - round(i * (t - 1) / max(1, count - 1)) for i in reversed(range(count)))
     return tuple(dict.fromkeys(spread))
 
 
