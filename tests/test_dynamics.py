@@ -634,3 +634,14 @@ def test_a_diagnosis_needs_a_loss():
         diagnose(Elman(INPUTS, H), torch.randn(T, B, INPUTS))
     with pytest.raises(ArgumentError, match="without mixing steps"):
         diagnose(Elman(INPUTS, H), torch.randn(T, B, INPUTS), lambda s: s - s.mean(0))
+
+
+@pytest.mark.parametrize(
+    ("steps", "lengths", "message"), [(1, None, "at least 2 steps"), (5, [0, 0], "of length 0")]
+)
+def test_a_diagnosis_needs_steps(steps, lengths, message):
+    with pytest.raises(ArgumentError, match=message):
+        diagnose(Elman(INPUTS, H), torch.randn(steps, 2, INPUTS), _squared, lengths=lengths)
+    if lengths is not None:
+        with pytest.raises(ArgumentError, match=message):
+            jacobians(Elman(INPUTS, H), torch.randn(steps, 2, INPUTS), lengths=lengths)

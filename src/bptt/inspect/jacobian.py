@@ -10,7 +10,7 @@ from torch import Tensor
 
 from bptt.errors import ArgumentError
 from bptt.inspect.pull import pull
-from bptt.inspect.showing import bars, line_chart, number, optional, to_polars
+from bptt.inspect.showing import bars, line_chart, number, optional, plural, to_polars
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Piece, Trajectory, follow
 from bptt.step import Leaves
@@ -73,7 +73,8 @@ class Jacobians:
         return line_chart(means, "step", "value", "quantity", "Jacobian of each step")
 
     def __repr__(self) -> str:
-        count = f"{len(self.steps)} steps, {self.live.shape[1]} sequences"
+        steps, batch = self.live.shape
+        count = f"{plural(steps, 'step')}, {plural(batch, 'sequence')}"
         lines = [f"Jacobians ds_t/ds_(t-1): {count}"]
         for name, part in (("norm", self.norm), ("spectral radius", self.spectral_radius)):
             known = part[np.isfinite(part)]

@@ -7,7 +7,10 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
+from bptt.errors import ArgumentError
+from bptt.inspect.showing import plural
 from bptt.inspect.subject import Subject
+from bptt.inspect.trajectory import check_some
 from bptt.unroll import unroll
 
 
@@ -31,8 +34,13 @@ class Sample(NamedTuple):
     def __str__(self) -> str:
         steps, count = self.given.steps, len(self.sequences)
         whole, batch = self.whole
-        span = f"{whole} steps" if steps == whole else f"steps {self.start} to {self.start + steps}"
-        some = f"{batch} sequences" if count == batch else f"{count} of {batch} sequences"
+        span = (
+            plural(whole, "step")
+            if steps == whole
+            else f"steps {self.start} to {self.start + steps}"
+        )
+        some = plural(batch, "sequence")
+        some = some if count == batch else f"{count} of {some}"
         return f"{some}, {span}{'' if steps == whole else f' of {whole}'}"
 
 
@@ -41,18 +49,27 @@ def sample(given: Subject, targets: Any, sequences: int | None, steps: int | Non
 
     The state at the first of the steps is what the steps before lead to. In reverse no steps are
     left out, for a sequence's last ones are not then the same as another's.
+
+    Raises:
+        ArgumentError: sequences of less than 2 steps.
     """
     counts = given.counts().cpu()
+    check_some(counts)
     count = given.batch if sequences is None else sequences
     chosen = counts.argsort(descending=True, stable=True)[:count].sort().values
     end = int(counts[chosen].max())
+    if end < 2:
+        raise ArgumentError(
+            "inputs: expected sequences of at least 2 steps, for with one nothing goes back in "
+            f"time; got {plural(end, 'step')}."
+        )
     start = 0 if steps is None or given.reverse else max(0, end - steps)
-    chosen = chosen[counts[chosen] > start] if end else chosen[:0]
+    chosen = chosen[counts[chosen] > start]
     few = rows_of(given, chosen)
     if targets is not None:
         targets = pytree.tree_map_only(Tensor, lambda leaf: leaf[start:, chosen], targets)
     return Sample(
-        from_step(few, start) if len(chosen) else few,
+        from_step(few, start),
         targets,
         start,
         chosen.tolist(),

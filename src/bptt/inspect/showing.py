@@ -66,6 +66,15 @@ def number(value: float) -> str:
     return f"{value:.0f}" if 100 <= abs(value) < 1e5 else f"{value:.3g}"
 
 
+def plural(count: int, what: str) -> str:
+    """A number of things.
+
+    >>> plural(1, "step"), plural(20, "step")
+    ('1 step', '20 steps')
+    """
+    return f"{count} {what}{'' if count == 1 else 's'}"
+
+
 def percent(share: float) -> str:
     """A share, as 12 %."""
     return f"{100 * share:.0f} %" if share >= 0.1 or not share else f"{100 * share:.2g} %"

@@ -18,7 +18,7 @@ from bptt.compiler.fingerprint import fingerprint
 from bptt.course import Course
 from bptt.draws import Draws
 from bptt.engine import plain_numerics
-from bptt.errors import CellError
+from bptt.errors import ArgumentError, CellError
 from bptt.inspect.subject import Subject
 from bptt.methods import Full
 from bptt.step import Leaves, Step, read_protocol
@@ -133,6 +133,7 @@ def follow(subject: Subject) -> Trajectory:
 
     Raises:
         What `bptt.unroll` raises for the same arguments.
+        ArgumentError: sequences that are all of length 0.
     """
     cell, batch = subject.cell, subject.batch
     seed = torch.initial_seed() & (2**63 - 1)
@@ -141,6 +142,7 @@ def follow(subject: Subject) -> Trajectory:
         (before, after), _ = unroll_window((*given[:-1], Full(), given[-1]), Full(), seed, 0, None)
     inputs = leaves_of(subject.inputs)
     course = _course(subject, inputs[0].device)
+    check_some(course.counts)
     x, before, after = (
         [course.to_time(leaf.detach()) for leaf in p] for p in (inputs, before, after)
     )
@@ -202,6 +204,15 @@ def check_same(new: Tensor, old: Tensor) -> None:
             "The cell gives other numbers when steps of different times are run as the rows of one "
             "batch. A row must depend on its own x_t and state alone: put a cell with batch "
             "statistics into eval(), and carry what changes from step to step in the state."
+        )
+
+
+def check_some(lengths: Tensor) -> None:
+    """Raise ArgumentError if no sequence has a step."""
+    if not bool(lengths.any()):
+        raise ArgumentError(
+            f"lengths: expected a sequence of at least one step to look at, got {len(lengths)} of "
+            "length 0."
         )
 
 
