@@ -20,6 +20,7 @@ from bptt.backends.product import Found, is_real
 from bptt.backends.sweeps import add
 from bptt.course import Course
 from bptt.draws import Draws
+from bptt.errors import BackendError
 from bptt.replica import Replica
 from bptt.step import Leaves, Step
 
@@ -267,11 +268,11 @@ class Point:
 
 def point_at(passage: Passage, step: int, gradient: bool) -> Point:
     """A step of a passage, a live row in place of each that does not count."""
-    course, live = passage.course, _live(passage.course, step)
+    live = _live(passage.course, step)
     x, before = (
         [_sound(leaf[step], live) for leaf in leaves] for leaves in (passage.inputs, passage.before)
     )
-    passage.draws.begin(course.steps - 1 - step if course.reverse else step)
+    _told(passage, step)
     return Point(passage.step, x, before, gradient, passage.draws)
 
 
@@ -314,6 +315,22 @@ def _points(passage: Passage, part: slice) -> Point:
         [leaf[rows, columns] for leaf in leaves] for leaves in (passage.inputs, passage.before)
     )
     return Point(passage.step, x, before, False, passage.draws)
+
+
+def _told(passage: Passage, step: int) -> None:
+    """Tell the draws which step it is.
+
+    Raises:
+        BackendError: in reverse, sequences of unlike lengths draw another step's numbers each.
+    """
+    course = passage.course
+    if course.reverse and course.lengths is not None and passage.draws.used:
+        raise BackendError(
+            "The step draws random numbers, and sequences of unlike lengths run in reverse: the "
+            "reference backend cannot tell their loss times apart. Put the cell into eval(), or "
+            "inspect sequences of one length at a time."
+        )
+    passage.draws.begin(course.steps - 1 - step if course.reverse else step)
 
 
 def _live(course: Course, step: int) -> Tensor | None:
