@@ -9,13 +9,14 @@ Steps are counted in time, in reverse too: so sequences of unlike lengths meet a
 state that a sequence or an episode starts from belongs to the step that starts from it.
 """
 
-import functools
 from collections.abc import Iterator, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
+from bptt.backends.norms import norm, together
+from bptt.backends.point import Point, pulled
 from bptt.backends.product import Found, is_real
 from bptt.backends.sweeps import add
 from bptt.course import Course
@@ -202,70 +203,6 @@ class Starts:
         return steps[:, None] == (counts - 1 if self._course.reverse else torch.zeros_like(counts))
 
 
-class Shares(NamedTuple):
-    """What n adjoints of one step become: (n, ...) per leaf."""
-
-    inputs: Found
-    state: Found
-    weights: Found
-
-
-class Point:
-    """A step, run so that it can be differentiated.
-
-    Args:
-        step: the cell as a step.
-        inputs, before: x_t and s_{t-1}, (B, ...) per leaf.
-        gradient: whether the inputs' gradient is wanted.
-        draws: the random numbers, told which step it is.
-    """
-
-    def __init__(
-        self, step: Step, inputs: Leaves, before: Leaves, gradient: bool, draws: Draws
-    ) -> None:
-        self._x = [leaf.detach().requires_grad_(gradient and is_real(leaf)) for leaf in inputs]
-        self._before = [leaf.detach().requires_grad_(is_real(leaf)) for leaf in before]
-        with torch.enable_grad(), draws:
-            self.outputs, self.after = step(self._x, self._before)
-
-    @property
-    def given(self) -> Leaves:
-        """The inputs and the state that it starts from."""
-        return [*self._x, *self._before]
-
-    def pull(self, seeds: Found, weights: Leaves) -> Shares:
-        """The vector-Jacobian product for n seeds, (n, B, ...) per output and leaf of the state."""
-        pairs = _pairs([*self.outputs, *self.after], seeds)
-        found = pulled(pairs, [*self.given, *weights])
-        x, given = len(self._x), len(self.given)
-        return Shares(found[:x], found[x:given], found[given:])
-
-    def direct(self, losses: Found) -> Found:
-        """What reaches the new state from the outputs of the same step, leaves held apart.
-
-        The gradient is caught at each leaf and does not go on from there into another one.
-        """
-        caught: dict[int, Tensor] = {}
-
-        def catch(leaf: Tensor) -> Any:
-            def hook(gradient: Tensor) -> Tensor:
-                caught[id(leaf)] = gradient
-                return torch.zeros_like(gradient)
-
-            return leaf.register_hook(hook)
-
-        leaves = {id(leaf): leaf for leaf in self.after if leaf.requires_grad}
-        pairs = _pairs(self.outputs, losses)
-        if pairs and leaves:
-            hooks = [catch(leaf) for leaf in leaves.values()]
-            roots, seeds = zip(*pairs, strict=True)
-            targets = list(leaves.values())
-            torch.autograd.grad(roots, targets, seeds, retain_graph=True, allow_unused=True)
-            for hook in hooks:
-                hook.remove()
-        return [caught.pop(id(leaf), None) for leaf in self.after]
-
-
 def point_at(passage: Passage, step: int, gradient: bool) -> Point:
     """A step of a passage, a live row in place of each that does not count."""
     live = _live(passage.course, step)
@@ -344,36 +281,6 @@ def _sound(leaf: Tensor, live: Tensor | None) -> Tensor:
     return leaf[torch.where(live, rows, live.nonzero()[0])]
 
 
-def _pairs(roots: Sequence[Tensor], seeds: Found) -> list[tuple[Tensor, Tensor]]:
-    """Roots that have a gradient, with what reaches them."""
-    both = zip(roots, seeds, strict=True)
-    return [(root, seed) for root, seed in both if seed is not None and root.requires_grad]
-
-
-def pulled(pairs: Sequence[tuple[Tensor, Tensor]], targets: Sequence[Tensor]) -> Found:
-    """The gradients to the targets, (n, ...) each, from n seeds of each root at once."""
-    found: Found = [None] * len(targets)
-    wanted = [index for index, target in enumerate(targets) if target.requires_grad]
-    if not pairs or not wanted:
-        return found
-    roots, seeds = zip(*pairs, strict=True)
-    gradients = _batched(roots, [targets[index] for index in wanted], seeds)
-    for index, gradient in zip(wanted, gradients, strict=True):
-        found[index] = gradient
-    return found
-
-
-def _batched(roots: Sequence[Tensor], targets: Leaves, seeds: Sequence[Tensor]) -> Found:
-    """One batched backward pass, or n of them where torch cannot batch one of its operations."""
-    given: dict[str, Any] = {"retain_graph": True, "allow_unused": True}
-    try:
-        return list(torch.autograd.grad(roots, targets, seeds, is_grads_batched=True, **given))
-    except RuntimeError:  # vmap's; one of the operation's own comes again below
-        rows = zip(*seeds, strict=True)
-        found = [torch.autograd.grad(roots, targets, row, **given) for row in rows]
-    return [None if some[0] is None else torch.stack(some) for some in zip(*found, strict=True)]
-
-
 def _placed(leaf: Tensor, now: Tensor) -> Tensor:
     """(n, B, ...) the losses (B, ...) of one row, zero in all others."""
     return torch.where(now.reshape(-1, *[1] * leaf.dim()), leaf, leaf.new_zeros(()))
@@ -386,40 +293,3 @@ def masked(mask: Tensor | None, leaf: Tensor, axis: int = 1) -> Tensor:
     before = [1] * (axis + 1 - mask.dim())
     mask = mask.reshape(*before, *mask.shape, *[1] * (leaf.dim() - axis - 1))
     return torch.where(mask, leaf, leaf.new_zeros(()))
-
-
-LEAST = 1e-15  # squares of what is so small, or a thousand times less, leave float32's range
-
-
-def norm(leaf: Tensor, axes: int, scale: Tensor | None = None) -> Tensor:
-    """Norms over what follows so many axes, in float64: squares may leave float32's range.
-
-    Args:
-        leaf: any numbers.
-        axes: how many axes are kept.
-        scale: (L,) by the first axis, what brings about 1 out of most norms, which takes less time.
-
-    >>> norm(torch.tensor([[3e-30, 4e-30]]), 1)
-    tensor([5.0000e-30], dtype=torch.float64)
-    """
-    flat = leaf.flatten(axes) if leaf.dim() > axes else leaf.unsqueeze(-1)
-    if scale is None or leaf.dtype == torch.float64:
-        return torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float64)
-    scale = scale.reshape(-1, *[1] * (axes - 1))
-    return near_one(flat * scale[..., None].to(leaf.dtype)) / scale
-
-
-def near_one(rows: Tensor) -> Tensor:
-    """Norms over the last axis, in float64, that are taken in float32 where that is exact."""
-    found = torch.linalg.vector_norm(rows, dim=-1)
-    rest = ~((found > LEAST) & (found < 1 / LEAST))
-    found = found.double()
-    if bool(rest.any()):
-        found[rest] = torch.linalg.vector_norm(rows[rest], dim=-1, dtype=torch.float64)
-    return found
-
-
-def together(leaves: Found, axes: int, scale: Tensor | None = None) -> Tensor:
-    """The norm over all leaves that there are, and what follows so many axes."""
-    found = [norm(leaf, axes, scale) for leaf in leaves if leaf is not None]
-    return functools.reduce(torch.hypot, found)

@@ -7,7 +7,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.backends.each import near_one, norm, pulled
+from bptt.backends.norms import near_one, norm
+from bptt.backends.point import pulled
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.record import Ref
 from bptt.course import Course

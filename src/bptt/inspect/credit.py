@@ -7,7 +7,8 @@ from typing import Any
 import numpy as np
 from torch import Tensor
 
-from bptt.backends.each import At, Back, together
+from bptt.backends.each import At, Back
+from bptt.backends.norms import together
 from bptt.errors import ArgumentError
 from bptt.inspect.describing import described
 from bptt.inspect.losses import Loss

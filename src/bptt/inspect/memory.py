@@ -8,7 +8,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from bptt.backends.each import At, together
+from bptt.backends.each import At
+from bptt.backends.norms import together
 from bptt.errors import ArgumentError
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
