@@ -56,7 +56,8 @@ def test_code_runs_from_top_to_bottom_and_prints_what_is_shown(page, capsys, tmp
     """A block of text after one of Python is what that one prints; `...` stands for anything."""
     monkeypatch.chdir(tmp_path)
     if page.stem not in BY_KERNELS:
-        monkeypatch.setitem(bptt.unroll.__kwdefaults__, "backend", "reference")
+        for front in bptt.unroll, bptt.Stream.__init__:
+            monkeypatch.setitem(front.__kwdefaults__, "backend", "reference")
     names = {"__name__": page.stem}
     for kind, code in _fences(page, "python", "text"):
         if kind == "python":
