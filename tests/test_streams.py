@@ -1,7 +1,10 @@
 """Windows of a stream: one long unroll in pieces, and weights that change under it."""
 
 import io
+import os
 import runpy
+import subprocess
+import sys
 from pathlib import Path
 
 import lightning
@@ -12,6 +15,7 @@ from hypothesis import strategies as st
 
 import bptt
 from bptt import cells
+from bptt.errors import StreamWarning
 from bptt.remedies import RecurrentDropout, Zoneout
 from bptt.streams.ring import Reader
 from bptt.structure import structure
@@ -301,3 +305,72 @@ def test_lightning_goes_on_in_mid_epoch_to_the_same_losses(tmp_path):
 
     whole = losses()
     assert losses(tmp_path / "step=3.ckpt") == whole[6:]
+
+
+PROCESSES = """
+import runpy, sys
+import lightning, torch
+import bptt
+
+example = runpy.run_path(sys.argv[1])
+devices, folder, begin = int(sys.argv[2]), sys.argv[3], (*sys.argv[4:], None)[0]
+torch.manual_seed(0)
+documents = [example["document"](40 + 9 * n) for n in range(12)]
+inputs, targets = zip(*documents, strict=True)
+
+
+class Listener(example["Listener"]):
+    def train_dataloader(self):
+        shard = self.trainer.global_rank, self.trainer.world_size
+        return bptt.streams.lay(inputs, targets, batch_size=4, window=25, shard=shard)
+
+    def training_step(self, window):
+        states = self.stream(window.inputs, reset=window.reset)
+        error = (self.read(states).squeeze(-1) - window.targets).square()
+        return error[window.mask].sum() * self.trainer.world_size / 100
+
+
+listener = Listener()
+trainer = lightning.Trainer(
+    max_steps=4, accelerator="cpu", devices=devices, strategy="ddp" if devices > 1 else "auto",
+    logger=False, enable_progress_bar=False, enable_model_summary=False,
+    gradient_clip_val=1.0, accumulate_grad_batches=2, callbacks=[
+        bptt.streams.KeepStreams(),
+        lightning.pytorch.callbacks.ModelCheckpoint(
+            folder, "{step}", every_n_train_steps=2, save_top_k=-1
+        ),
+    ],
+)
+trainer.fit(listener, ckpt_path=begin, weights_only=True)
+"""
+
+
+@pytest.mark.filterwarnings("ignore")
+def test_processes_hear_rows_of_their_own_and_resume(tmp_path):
+    """Two processes, clipped, two windows to an update, resumed half-way: one alone's weights."""
+    script = tmp_path / "listen.py"
+    script.write_text(PROCESSES)
+
+    def listen(devices, folder, *begin):
+        words = [script, EXAMPLE, devices, folder, *begin]
+        environment = os.environ | {"OMP_NUM_THREADS": "1"}
+        subprocess.run([sys.executable, *map(str, words)], check=True, env=environment, timeout=180)
+        return torch.load(folder / "step=4.ckpt", weights_only=True)["state_dict"]
+
+    one = listen(1, tmp_path / "one")
+    for two in (
+        listen(2, tmp_path / "two"),
+        listen(2, tmp_path / "again", tmp_path / "two" / "step=2.ckpt"),
+    ):
+        for name, weight in one.items():
+            if not name.endswith("_extra_state"):
+                torch.testing.assert_close(two[name], weight, rtol=1e-4, atol=1e-6)
+
+
+def test_a_stream_of_another_process_starts_afresh(monkeypatch):
+    saved, other = (bptt.Stream(cells.Elman(2, 3), bptt.Truncated(3, 5)) for _ in range(2))
+    saved(X)
+    where = saved.state_dict() | {"_extra_state": saved.get_extra_state() | {"process": (1, 2)}}
+    with pytest.warns(StreamWarning, match="process 1 of 2 and is loaded by 0 of 1"):
+        other.load_state_dict(where)
+    assert other.state is None

@@ -56,6 +56,10 @@ class RunWarning(UserWarning):
     """Something about a run that the user should know of before they trust what comes of it."""
 
 
+class StreamWarning(UserWarning):
+    """A stream that cannot go on from where it is told to, and starts afresh."""
+
+
 class TorchArgumentError(ArgumentError, RuntimeError):
     """An argument that does not fit, where torch.nn's modules raise a RuntimeError."""
 

@@ -1,12 +1,13 @@
 """Windows of an endless sequence, with a state and a gradient that cross their borders."""
 
+import warnings
 from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from bptt.errors import ArgumentError, StructureError
+from bptt.errors import ArgumentError, StreamWarning, StructureError
 from bptt.methods import Truncated
 from bptt.streams.blocks import Blocks
 from bptt.streams.ring import Ring, leaves_of_window
@@ -151,11 +152,30 @@ class Stream(nn.Module):
 
     def get_extra_state(self) -> dict[str, Any]:
         """Where the stream stands, for `state_dict`."""
-        return {"steps": self.steps, "ring": None if self._ring is None else self._ring.saved()}
+        ring = None if self._ring is None else self._ring.saved()
+        return {"steps": self.steps, "ring": ring, "process": _process()}
 
     def set_extra_state(self, state: dict[str, Any]) -> None:
-        """Go on from where a stream stood."""
+        """Go on from where a stream stood; afresh, if that was another process's."""
         self.restart()
-        if state["ring"] is not None:
-            self._ring = Ring.restored(self.cell, state["ring"])
+        if state["ring"] is None:
+            return
+        if tuple(state["process"]) != _process():
+            (rank, world), (here, now) = state["process"], _process()
+            warnings.warn(
+                f"this stream was saved by process {rank} of {world} and is loaded by {here} of "
+                f"{now}, which hears other rows: it starts afresh. In Lightning, "
+                "callbacks=[bptt.streams.KeepStreams()] keeps those of all processes.",
+                StreamWarning,
+                stacklevel=2,
+            )
+            return
+        self._ring = Ring.restored(self.cell, state["ring"])
         self.steps = state["steps"]
+
+
+def _process() -> tuple[int, int]:
+    """This process's number, and how many there are."""
+    if torch.distributed.is_available() and torch.distributed.is_initialized():
+        return torch.distributed.get_rank(), torch.distributed.get_world_size()
+    return 0, 1
