@@ -110,7 +110,7 @@ def truncation(
     >>> import torch, bptt
     >>> cell = bptt.cells.GRU(2, 4)
     >>> found = truncation(cell, torch.randn(9, 3, 2), lambda s: s.square())
-    >>> found.k2.tolist(), float(found.bias[-1]), float(found.cosine[-1].round(3))
+    >>> found.k2.tolist(), float(found.bias[-1].round(3)), float(found.cosine[-1].round(3))
     ([1, 2, 4, 8, 9], 0.0, 1.0)
     """
     given = subject(
