@@ -115,10 +115,13 @@ def explain_example(
     from bptt.lesson.webpage import webpage
 
     given = read_arrays(weights) if weights else None
-    lesson = work(make_example(given, **asked), learning_rate)
+    example = make_example(given, **asked)
     if html is not None:
-        write_page(html, webpage(walk(lesson.example, learning_rate), digits))
+        walked = walk(example, learning_rate)
+        lesson = walked.lessons[walked.chosen][0]
+        write_page(html, webpage(walked, digits))
     else:
+        lesson = work(example, learning_rate)
         terminal = console()
         show(terminal, page(lesson, digits, min(terminal.width, WIDEST)))
     return 0 if all(check.agrees for check in lesson.checks.values()) else 1

@@ -51,7 +51,6 @@ def walk(example: Example, learning_rate: float = 0.1) -> Walk:
     >>> found.times, found.activations, len(found.lessons["relu", 1])
     ((1, 2), ('tanh', 'sigmoid', 'relu'), 9)
     """
-    work(example, learning_rate)
     own = example.activation_name
     activations, times = _choices(example)
     steps = _steps(example, len(activations) * len(times))
@@ -61,6 +60,8 @@ def walk(example: Example, learning_rate: float = 0.1) -> Walk:
         for t in times
     }
     lessons = {choice: descent for choice, descent in found.items() if descent}
+    if (own, example.t) not in lessons:
+        work(example, learning_rate)  # which says why
     times = tuple(sorted({t for _, t in lessons}))
     return Walk(activations, times, lessons, (own, example.t))
 
