@@ -18,10 +18,10 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 import bptt
-from bptt import known, outward, single
 from bptt.backends import graphs
 from bptt.backends.product import Replay
 from bptt.cells import Elman
+from bptt.engine import known, outward, single
 from bptt.testing import assert_close, check_cell, gradients, oracle
 
 pytestmark = pytest.mark.usefixtures("double", "backend")

@@ -12,8 +12,8 @@ from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.compiler.trace import Trace, Untraceable, trace
-from bptt.engine import plain_numerics
 from bptt.errors import BackendError, BackendWarning
+from bptt.numerics import plain_numerics
 from bptt.replica import Replica
 from bptt.step import Arguments, Leaves, Protocol, Step
 
@@ -42,9 +42,7 @@ def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
     """The plan of a step, made anew if there is none for the cell as it is."""
     made = fingerprint(step.cell)
     inputs, initial, _ = arguments
-    grad = torch.is_grad_enabled() and any(
-        [tensor.requires_grad for part in (*arguments, made.tensors) for tensor in part]
-    )
+    grad = torch.is_grad_enabled() and _wants_gradient(*arguments, made.tensors)
     key = (
         made.key,
         step.inputs.layout,
@@ -62,6 +60,14 @@ def find(step: Step, arguments: Arguments) -> tuple[Entry, Fingerprint]:
             while len(_ENTRIES) > MOST:
                 _ENTRIES.popitem(last=False)
     return entry, made
+
+
+def _wants_gradient(*parts: Leaves) -> bool:
+    for part in parts:
+        for tensor in part:
+            if tensor.requires_grad:
+                return True
+    return False
 
 
 def _held(key: tuple) -> Entry | None:

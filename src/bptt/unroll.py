@@ -6,7 +6,7 @@ from typing import Any, NamedTuple
 import torch
 from torch import Tensor, nn
 
-from bptt import check, engine, finite, fused, plans
+from bptt import check, engine, finite, fused, numerics, plans
 from bptt.again import Again
 from bptt.compiler.fingerprint import Fingerprint
 from bptt.course import Course
@@ -129,7 +129,7 @@ def unroll_window(
 
 def _finish(ready: "_Ready", cell: Any, inputs: Any) -> tuple[Any, Any]:
     device = ready.arguments.inputs[0].device
-    with engine.autocast_off(device.type):
+    with numerics.autocast_off(device.type):
         try:
             outputs, final = _run(ready)
         except (RuntimeError, TypeError, AttributeError, LookupError) as error:
@@ -183,7 +183,7 @@ def _ready(
     lengths = check.lengths(lengths, steps, batch, device) if batch else None
     reset = check.reset(reset, steps, batch, device)
     dtype = _autocast_dtype(cell, device)
-    with engine.autocast_off(device.type):
+    with numerics.autocast_off(device.type):
         needs_fresh = state is None or (reset is not None and reset_state is None)
         fresh = initial_state(cell, batch) if needs_fresh else None
         state = fresh if state is None else state

@@ -12,12 +12,12 @@ from torch.utils import _pytree as pytree
 
 from bptt.course import Course
 from bptt.draws import Draws
-from bptt.engine import plain_numerics
 from bptt.inspect.jacobian import measured
 from bptt.inspect.pull import pull
 from bptt.inspect.sample import from_step, rows_of
 from bptt.inspect.subject import Subject
 from bptt.inspect.trajectory import Trajectory, draws_numbers
+from bptt.numerics import plain_numerics
 from bptt.step import Leaves, Step
 from bptt.structure import leaves_of, structure
 from bptt.unroll import initial_state

@@ -17,10 +17,10 @@ from bptt import check
 from bptt.compiler.fingerprint import fingerprint
 from bptt.course import Course
 from bptt.draws import Draws
-from bptt.engine import plain_numerics
 from bptt.errors import ArgumentError, CellError
 from bptt.inspect.subject import Subject
 from bptt.methods import Full
+from bptt.numerics import plain_numerics
 from bptt.step import Leaves, Step, read_protocol
 from bptt.structure import Structure, leaves_of, structure
 from bptt.unroll import initial_state, unroll_window

@@ -5,20 +5,20 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptt import edges, outward, single
+from bptt import edges
 from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Kept, Problem, Product, Rerun, Steps, Taken, Trajectory
 from bptt.course import Course
 from bptt.draws import Draws
-from bptt.job import Job, differentiable_adjoint
+from bptt.engine import outward, single
+from bptt.engine.job import Job, differentiable_adjoint
+from bptt.engine.segmented import Segmented, is_one_of
 from bptt.methods import Checkpointed, Full, Truncated
 from bptt.methods.spans import Spans, Way
-from bptt.numerics import autocast_off as autocast_off
 from bptt.numerics import plain_numerics
 from bptt.replica import Original
 from bptt.schedule import Schedule
-from bptt.segmented import Segmented, is_one_of
 from bptt.step import Arguments, Leaves, Step
 
 # Ways back that are all the same where there is one step to go back.

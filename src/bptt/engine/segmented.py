@@ -14,7 +14,7 @@ from bptt.backends.segments import States, go_back, go_out, put_all, segment_of
 from bptt.backends.sweeps import add
 from bptt.course import Window
 from bptt.draws import settled
-from bptt.job import Job, differentiable_adjoint
+from bptt.engine.job import Job, differentiable_adjoint
 from bptt.methods import Checkpointed
 from bptt.methods.checkpointed import Costs, Layout
 from bptt.numerics import plain_numerics

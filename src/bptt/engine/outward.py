@@ -12,8 +12,6 @@ import sys
 import torch
 
 from bptt import edges
-from bptt import first as opening
-from bptt import known as memory
 from bptt.again import Restart
 from bptt.backends import graphs, reference
 from bptt.backends.graphs import Graphs, worth_keeping
@@ -21,8 +19,10 @@ from bptt.backends.reference import Problem, Trajectory
 from bptt.backends.repeat import Repeat
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.draws import settled
-from bptt.job import Job
-from bptt.known import Known
+from bptt.engine import first as opening
+from bptt.engine import known as memory
+from bptt.engine.job import Job
+from bptt.engine.known import Known
 from bptt.methods import Full
 from bptt.replica import Original, Replica
 from bptt.step import Arguments, Leaves
