@@ -15,7 +15,7 @@ from bptt.inspect.decay import decay
 from bptt.inspect.finding import Seen
 from bptt.inspect.glimpse import first_steps
 from bptt.inspect.jacobian import measured
-from bptt.inspect.losses import Loss, StepLoss
+from bptt.inspect.losses import Loss, Losses, StepLoss
 from bptt.inspect.lyapunov import LEAST, Lyapunov, lyapunov
 from bptt.inspect.memory import memory
 from bptt.inspect.sample import Sample, rows_of
@@ -39,6 +39,7 @@ class Examination:
         results: by name credit, decay, truncation, memory, jacobians, lyapunov, saturation; None
             where there is none.
         missing: by name, why not.
+        losses: (T,) E_t; empty where the state is no number.
     """
 
     def __init__(self, part: Sample, loss: Loss | None, method: Method | None) -> None:
@@ -48,6 +49,7 @@ class Examination:
         self.missing: dict[str, str] = {}
         self.path = follow(part.given)
         self.breakage = first_breakage(self.path)
+        self.losses = np.zeros(0)
         self.results = self._units() | self._travel()
 
     def seen(self) -> Seen:
@@ -56,8 +58,8 @@ class Examination:
         seen = Seen(
             steps=part.given.steps, start=part.start, sequences=part.sequences,
             breakage=self.breakage, reverse=part.given.reverse, method=self.method,
-            norms=np.zeros(0), largest=_largest(self.path), spread=_spread(self.path),
-            **self.results,
+            losses=self.losses, norms=np.zeros(0), largest=_largest(self.path),
+            spread=_spread(self.path), **self.results,
         )  # fmt: skip
         growth = growth_of(seen)
         grown = [] if growth is None else np.flatnonzero(growth > GROWN)
@@ -77,9 +79,10 @@ class Examination:
         if self.breakage is not None:
             names = ("credit", "decay", "truncation", "memory")
             return {name: self._unless_broken(name, lambda: None) for name in names}
-        times = self._times()
+        losses = self._losses()
+        times = _times(losses)
         found = {"credit": self._on_sample(credit, times=times, parameters=False)}
-        if not np.isfinite(found["credit"].losses).all():
+        if not np.isfinite(self.losses).all():
             self.missing |= dict.fromkeys(
                 ("decay", "truncation", "memory"), "The loss is no number."
             )
@@ -91,17 +94,13 @@ class Examination:
             "memory": self._try("memory", lambda: self._on_sample(memory, times=times)),
         }
 
-    def _times(self) -> list[int] | None:
-        """Loss times to look at: such as have a loss, spread over the steps; None for all."""
-        given = self.part.given
-        with torch.no_grad():
-            outputs, _ = given.unroll()
-        found = self.loss.at(outputs).gradients
-        there = sum(leaf.flatten(1).abs().sum(1) for leaf in found if leaf is not None)
-        times = there.nonzero().flatten() if isinstance(there, Tensor) else torch.zeros(0)
-        if not len(times):
-            return None
-        return times[torch.linspace(0, len(times) - 1, min(TIMES, len(times))).long()].tolist()
+    def _losses(self) -> Losses:
+        """Of all steps."""
+        with torch.no_grad(), torch.random.fork_rng(devices=[]):
+            outputs, _ = self.part.given.unroll()
+        found = self.loss.at(outputs)
+        self.losses = found.rows.sum(1).double().numpy()
+        return found
 
     def _on_sample(self, of: Callable[..., Any], **more: Any) -> Any:
         given = self.part.given
@@ -157,7 +156,7 @@ def _gradient_norm(part: Sample, loss: Loss | None, method: Method, sequence: in
     if not weights:
         return float("nan")
     targets = pytree.tree_map_only(Tensor, lambda leaf: leaf[:, chosen], part.targets)
-    with torch.enable_grad():
+    with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         outputs, _ = few.unroll(method=method)
         error = StepLoss(few, loss, targets).rows(outputs).sum()
         found = torch.autograd.grad(error, weights, allow_unused=True)
@@ -171,6 +170,16 @@ def _some(path: Trajectory) -> Tensor:
     chosen = torch.zeros_like(path.live).flatten()
     chosen[rows[torch.linspace(0, len(rows) - 1, count).long()]] = True
     return chosen.view_as(path.live)
+
+
+def _times(losses: Losses) -> list[int] | None:
+    """Loss times to look at: such as have a loss, spread over the steps; None for all."""
+    found = losses.gradients
+    there = sum(leaf.flatten(1).abs().sum(1) for leaf in found if leaf is not None)
+    times = there.nonzero().flatten() if isinstance(there, Tensor) else torch.zeros(0)
+    if not len(times):
+        return None
+    return times[torch.linspace(0, len(times) - 1, min(TIMES, len(times))).long()].tolist()
 
 
 def _largest(path: Trajectory) -> float:

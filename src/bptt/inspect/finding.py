@@ -49,6 +49,7 @@ class Seen(NamedTuple):
         sequences: what the batch calls the sample's sequences.
         reverse: whether later steps come before earlier ones.
         method: the truncation that the network is trained with, if any.
+        losses: (T,) E_t; empty where the state is no number.
         norms: length of each sequence's gradient to the parameters, as far back as it has not
             grown tenfold.
         largest: number in the states that is one.
@@ -68,6 +69,7 @@ class Seen(NamedTuple):
     saturation: Saturation | None
     reverse: bool
     method: Truncated | None
+    losses: np.ndarray
     norms: np.ndarray
     largest: float
     spread: np.ndarray

@@ -51,12 +51,9 @@ def broken(seen: Seen) -> Iterator[Finding]:
 
 
 def _broken_loss(seen: Seen) -> Iterator[Finding]:
-    if seen.credit is None:
-        return
-    wrong = np.flatnonzero(~np.isfinite(seen.credit.losses))
+    wrong = np.flatnonzero(~np.isfinite(seen.losses))
     if len(wrong):
-        step = int(seen.credit.times[wrong[0]]) + seen.start
-        value = seen.credit.losses[wrong[0]]
+        step, value = int(wrong[0]) + seen.start, seen.losses[wrong[0]]
         what = f"All states are numbers, but the loss at step {step} is {value}"
         advice = "look for missing values in the targets, and in the loss for a logarithm of 0."
         if seen.largest > HUGE:
