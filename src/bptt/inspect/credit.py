@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from bptt.backends.each import At, Back
@@ -86,16 +87,15 @@ class Credit:
 
     def to_frame(self) -> Any:
         """A polars DataFrame: time, step, of ("state", "inputs" or a parameter), norm."""
-        parts = {"state": self.state, **self.parameters}
-        if self.inputs is not None:
-            parts["inputs"] = self.inputs
-        size = self.state.size
+        parts = [("state", self.state), *self.parameters.items()]
+        parts += [] if self.inputs is None else [("inputs", self.inputs)]
+        names, maps = zip(*parts, strict=True)
         return to_polars(
             {
                 "time": np.tile(np.repeat(self.times, len(self.steps)), len(parts)),
                 "step": np.tile(self.steps, len(self.times) * len(parts)),
-                "of": np.repeat(list(parts), size),
-                "norm": np.concatenate([part.ravel() for part in parts.values()]),
+                "of": np.repeat(names, self.state.size),
+                "norm": np.concatenate([part.ravel() for part in maps]),
             }
         )
 
@@ -198,9 +198,8 @@ def credit(
     maps = _Maps(ran, wanted, parameters)
     return Credit(
         np.array(wanted), np.arange(given.steps), ran.losses.rows.sum(1)[wanted].numpy(),
-        np.linalg.norm(maps.state, axis=2), maps.state,
-        np.linalg.norm(maps.inputs, axis=2) if maps.has_inputs else None,
-        maps.parameters, maps.gradients, ran,
+        maps.norms["state"], maps.state, maps.norms.get("inputs"), maps.parameters,
+        maps.gradients, ran,
     )  # fmt: skip
 
 
@@ -208,25 +207,30 @@ class _Maps:
     """Norms by loss time and step, as the way back gives them."""
 
     def __init__(self, ran: Run, times: list[int], parameters: bool) -> None:
-        steps, batch = ran.passage.course.steps, ran.passage.course.batch
-        self.state = np.zeros((len(times), steps, batch))
-        self.inputs, self.has_inputs = np.zeros_like(self.state), False
+        course, back = ran.passage.course, ran.back(times, True, parameters)
+        self._shape = len(times), course.steps
+        dtype = _dtype(next(leaf for leaf in ran.passage.before if leaf.is_floating_point()))
+        self.state = np.zeros((*self._shape, course.batch), dtype)
+        self.norms: dict[str, np.ndarray] = {"state": np.zeros(self._shape)}
         self.parameters: dict[str, np.ndarray] = {}
-        back = ran.back(times, True, parameters)
         for at in back.run():
-            self._add(at, ran.names)
-        self.gradients = {
-            name: leaf.numpy()
-            for name, leaf in zip(ran.names, back.sums(), strict=True)
-            if leaf is not None
-        }
+            self.state[at.rows, at.steps] = at.state.transpose(0, 1).numpy()
+            self._put(self.norms, at, "state", torch.linalg.vector_norm(at.state, dim=2))
+            if any(leaf is not None for leaf in at.inputs):
+                self._put(self.norms, at, "inputs", _of_batch(at.inputs))
+            for name, found in zip(ran.names, at.norms, strict=True):
+                if found is not None:
+                    self._put(self.parameters, at, name, found)
+        sums = zip(ran.names, back.sums(), strict=True)
+        self.gradients = {name: leaf.numpy() for name, leaf in sums if leaf is not None}
 
-    def _add(self, at: At, names: list[str]) -> None:
-        self.state[at.rows, at.steps] = at.state.transpose(0, 1).numpy()
-        if any(leaf is not None for leaf in at.inputs):
-            self.has_inputs = True
-            self.inputs[at.rows, at.steps] = together(at.inputs, 3).transpose(0, 1).numpy()
-        for name, found in zip(names, at.norms, strict=True):
-            if found is not None:
-                whole = self.parameters.setdefault(name, np.zeros(self.state.shape[:2]))
-                whole[at.rows, at.steps] = found.T.numpy()
+    def _put(self, maps: dict[str, np.ndarray], at: At, name: str, found: Tensor) -> None:
+        """(L, M) at its loss times and steps."""
+        if name not in maps:
+            maps[name] = np.zeros(self._shape)
+        maps[name][at.rows, at.steps] = found.T.numpy()
+
+
+def _of_batch(leaves: list[Tensor | None]) -> Tensor:
+    """(L, M) the norm over the batch and all leaves (L, M, B, ...)."""
+    return torch.linalg.vector_norm(together(leaves, 3), dim=2)
