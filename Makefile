@@ -29,12 +29,13 @@ lint: $(READY)
 types: $(READY)
 	$(BIN)/pyrefly check
 
-check: lint types test test-browser  ## what CI runs
+check: lint types test test-browser docs  ## what CI runs
 
-benchmark: $(READY) .venv/peers  ## speed beside others, ways back, the reference's cost, what networks reach
+benchmark: $(READY) .venv/peers  ## speed beside others, ways back, what the reference and inspection cost, what networks reach
 	$(BIN)/python benchmarks/speed.py
 	$(BIN)/python benchmarks/methods.py
 	$(BIN)/python benchmarks/reference.py
+	$(BIN)/python benchmarks/inspection.py
 	$(BIN)/python benchmarks/learning.py
 
 .venv/peers: benchmarks/requirements.txt $(READY)
