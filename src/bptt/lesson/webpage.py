@@ -105,7 +105,7 @@ def _steps(t: int, name: str) -> list[int]:
 def _said(walk: Walk, t: int, steps: int) -> list:
     """What is said of the drawing's parts, the numbers left out: alike for all that one chooses."""
     lessons = next(own for (_, time), own in walk.lessons.items() if time == t)
-    return all_said(drawn.values(lessons[0], steps), drawn.network(""))
+    return all_said(drawn.values(lessons[0], steps), drawn.network("φ"))
 
 
 def _formulas(t: int, output: str) -> dict[str, Any]:

@@ -10,22 +10,27 @@ Said = list[list[str]]  # pairs of a text and the key of its number, "" for none
 KEYS = {"state": "s{}", "before": "b{}", "input": "x", "output": "y"}
 
 
-def said(values: dict[str, Any], part: Part, column: int) -> Said:
-    """What is said of a part in a column: its own term, and that of each weight there.
+def said(values: dict[str, Any], sketch: Sketch, number: int, column: int) -> Said:
+    """What is said of a part in a column: its own term, or what it hands on, and its weights'.
 
     Args:
         values: as `picture.numbers.shown` gives them.
-        part: of the sketch that they are of.
+        sketch: what they are of.
+        number: of the part.
         column: of the steps drawn.
     """
+    part = sketch.parts[number]
     t, k = values["t"], values["k"][column] - (part.kind == "before")
     if values["k"][column] > t:
         return [[f"step {k} comes after t = {t}: E does not depend on it", ""]]
     if part.kind == "output" and k != t:
         return [[f"y of step {k} is not looked at by E of step {t}", ""]]
     weights = titles([key[2:] for key in values["v"] if key[0] == "w"])
-    own = say(part, "s1" in values["v"])
-    found = [(own, KEYS.get(part.kind, "").format(part.leaf))] if own else []
+    own = say(part, "s1" in values["v"], t - k)
+    found = [(own, KEYS[part.kind].format(part.leaf))] if part.kind in KEYS else []
+    if part.kind in ("function", "gate", "sum"):
+        sources = [(a, _source(sketch.parts[a])) for a in part.sources]
+        found = [(f"{own}, on to {source}", f"e{a}-{number}") for a, source in sources]
     found += [(term(weights.get(name, name)), f"w:{name}") for name in part.parameters]
     return [[filled(text, t, k), key] for text, key in found]
 
@@ -33,7 +38,13 @@ def said(values: dict[str, Any], part: Part, column: int) -> Said:
 def all_said(values: dict[str, Any], sketch: Sketch) -> list[list[Said]]:
     """What is said of every part, in every column."""
     columns = range(len(values["k"]))
-    return [[said(values, part, column) for column in columns] for part in sketch.parts]
+    numbers = range(len(sketch.parts))
+    return [[said(values, sketch, number, column) for column in columns] for number in numbers]
+
+
+def _source(part: Part) -> str:
+    """How a part is called by what it leads to."""
+    return f"{part.label}{{j}}" if part.kind == "before" else part.label
 
 
 def joined(values: dict[str, Any], pairs: Said, column: int) -> str:

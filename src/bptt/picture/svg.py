@@ -97,7 +97,7 @@ class Drawing:
         k = self.shown["k"][column] - (part.kind == "before")
         key = self._key(part)
         text, size = self._value(key, column) if key else ("", 0.0)
-        told = joined(self.shown, said(self.shown, part, column), column)
+        told = joined(self.shown, said(self.shown, self.sketch, number, column), column)
         name = self.shown["name"][column] if part.kind == "input" else None
         index = self._index(column) - (part.kind == "before")
         return (

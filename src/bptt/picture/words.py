@@ -17,18 +17,20 @@ def figure(value: float) -> str:
     return number(value, DIGITS) if value else "0"
 
 
-def say(part: Part, several: bool) -> str:
+def say(part: Part, several: bool, lag: int) -> str:
     """What a part stands for on the way back, with its times to be `filled` in.
 
     Args:
         part: of a sketch.
         several: whether the state has several leaves.
+        lag: steps from here to the loss time.
     """
     state = f"{part.label}{{k}}" if several else "s{k}"
-    chain = "∂E{t}/∂s{t} ⋯ ∂s{n}/∂s{k}"
+    between = {0: "", 1: " = ∂E{t}/∂s{t} · ∂s{t}/∂s{k}"}
+    chain = between.get(lag, " = ∂E{t}/∂s{t} ⋯ ∂s{n}/∂s{k}")
     terms = {
         "before": f"∂E{{t}}/∂{state}",
-        "state": f"∂E{{t}}/∂{state} = {chain}",
+        "state": f"∂E{{t}}/∂{state}{chain}",
         "input": "∂E{t}/∂x{k} = ∂E{t}/∂s{k} · ∂s{k}/∂x{k}",
         "output": "∂E{t}/∂y{t}",
         "function": f"through {part.label} of step {{K}}",
@@ -44,12 +46,12 @@ def term(name: str) -> str:
 
 
 def filled(template: str, t: int, k: int) -> str:
-    """A template with its times: {t}, {k} and {n}, which is k + 1, set low, {K} as it is.
+    """A template with its times: {t}, {k}, {n} for k + 1 and {j} for k - 1 set low, {K} as it is.
 
     >>> filled("∂E{t}/∂s{k} of step {K}", 5, 3)
     '∂E₅/∂s₃ of step 3'
     """
-    low = {"t": sub(t), "k": sub(k), "n": sub(k + 1), "K": str(k)}
+    low = {"t": sub(t), "k": sub(k), "n": sub(k + 1), "K": str(k), "j": sub(k - 1)}
     for letter, text in low.items():
         template = template.replace(f"{{{letter}}}", text)
     return template
