@@ -5,7 +5,7 @@ from typing import Any
 
 from bptt.report.way.examined import examine
 from bptt.report.way.labels import numbered
-from bptt.report.way.picture import picture, with_picture
+from bptt.report.way.picture import MOST_TIMES, picture, with_picture
 from bptt.report.way.section import Picture, Way, way_of
 
 
@@ -24,7 +24,8 @@ def way_of_batch(model: Any, inputs: Any, loss: Any, names: Sequence[str], **giv
     def unfolded() -> Picture:
         from bptt.picture import draw
 
-        drawn = draw(model, inputs, loss, first=0, **given)
+        times = range(max(0, steps - MOST_TIMES), steps)
+        drawn = draw(model, inputs, loss, first=0, at=steps - 1, times=times, **given)
         return picture(drawn, "One loss's gradient, on the lines that it takes back in time.")
 
     found = examine(model, inputs, loss, **given)

@@ -12,6 +12,7 @@ from bptt.report.way.section import Picture, Way, said
 if TYPE_CHECKING:
     from bptt.picture import Unfolded
 
+MOST_TIMES = 32  # loss times that the slider leads through, the last ones: a page is to stay small
 SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 

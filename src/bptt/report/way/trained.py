@@ -7,14 +7,13 @@ from typing import TYPE_CHECKING
 from bptt.report.figures import count
 from bptt.report.way.examined import examine
 from bptt.report.way.labels import Labels, numbered
-from bptt.report.way.picture import picture, with_picture
+from bptt.report.way.picture import MOST_TIMES, picture, with_picture
 from bptt.report.way.section import Picture, Way, said, way_of
 
 if TYPE_CHECKING:
     from bptt.train.subject import RunSubject
 
 STRETCHES = 8  # as many as a diagnosis looks at
-MOST_TIMES = 32  # loss times that the picture's slider leads through, the last ones
 
 
 def way_of_run(folder: Path) -> Way:
