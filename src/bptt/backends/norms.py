@@ -7,6 +7,7 @@ from torch import Tensor
 
 from bptt.backends.product import Found
 
+FAR = 1e6  # beyond, norms are brought near 1 before they are taken
 LEAST = 1e-15  # squares of what is so small, or a thousand times less, leave float32's range
 
 
@@ -24,7 +25,10 @@ def norm(leaf: Tensor, axes: int, scale: Tensor | None = None) -> Tensor:
     flat = leaf.flatten(axes) if leaf.dim() > axes else leaf.unsqueeze(-1)
     if scale is None or leaf.dtype == torch.float64:
         return torch.linalg.vector_norm(flat, dim=-1, dtype=torch.float64)
-    scale = scale.reshape(-1, *[1] * (axes - 1))
+    far = (scale > FAR) | (scale < 1 / FAR)
+    if not bool(far.any()):
+        return near_one(flat)
+    scale = torch.where(far, scale, 1.0).reshape(-1, *[1] * (axes - 1))
     return near_one(flat * scale[..., None].to(leaf.dtype)) / scale
 
 

@@ -70,8 +70,6 @@ class Copies:
         given = {**self.reads, **steps, **kept}
         ends = {name: torch.empty_like(leaf) for name, leaf in self.end.items()}
         loop(back.ran.job, back.terms.direction, given, shape, rows, self.begin, ends, reset)
-        for leaf in kept.values():
-            self.clear_past(leaf, times, window)
         return kept
 
     def clear_past(self, leaf: Tensor, times: Tensor, window: slice) -> None:

@@ -30,7 +30,7 @@ from bptt.fused.loop import Rows, loop, memories
 from bptt.fused.terms import Terms, terms
 from bptt.fused.weighing import Mixed, Plain
 
-ROWS = 64  # sequences that go back at once: what they carry stays in the cache next to the core
+ROWS = 128  # sequences that go back at once: what they carry stays in the cache next to the core
 MEMORY = 1 << 26  # bytes that copies of what the forward pass has left may take
 
 
@@ -120,13 +120,14 @@ class Back:
         count = (window.stop - window.start) * self.course.batch * copies.count
         given = copies.take(found.rows.given, window, kept)
         values = found.rows.run(given, self.fixed, window.stop - window.start, count)
-        for value in values[len(found.inputs) : len(found.inputs) + len(found.before)]:
+        ends = len(found.inputs), len(found.inputs) + len(found.before)
+        values[: ends[1]] = [value.contiguous() for value in values[: ends[1]]]
+        for value in values[: ends[1]]:
             copies.clear_past(value, times, window)
         values = [value.unflatten(0, (-1, self.course.batch, copies.count)) for value in values]
         inputs: Found = [None] * len(self.ran.passage.inputs)
         for index, value in zip(found.inputs, values, strict=False):
             inputs[index] = value.transpose(1, 2)
-        ends = len(found.inputs), len(found.inputs) + len(found.before)
         before = dict(zip(found.before, values[ends[0] : ends[1]], strict=True))
         d = dict(zip(found.roots[ends[1] :], values[ends[1] :], strict=True))
         begun = self._begun(before, window)
