@@ -30,12 +30,12 @@ from bptt.lesson import (
     work,
 )
 from bptt.lesson.checks import differences, unrolled
-from bptt.lesson.notation import number
 from bptt.lesson.page import page
 from bptt.lesson.walk import walk
 from bptt.lesson.webpage import webpage
 from bptt.lesson.written import written
 from bptt.picture import draw
+from bptt.picture.notation import number
 
 DOCUMENT = Path(__file__).parents[1] / "docs" / "lesson.md"
 

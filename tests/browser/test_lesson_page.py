@@ -8,8 +8,8 @@ from playwright.sync_api import Page, expect
 
 from bptt.cli.explain import explain
 from bptt.lesson import make_example
-from bptt.lesson.notation import number
 from bptt.lesson.walk import Walk, walk
+from bptt.picture.notation import number
 
 pytestmark = pytest.mark.browser
 PHONE = 360  # pixels

@@ -5,7 +5,7 @@ from textwrap import wrap
 from typing import Any
 
 from bptt.blame.blame import Blame, Input, Step
-from bptt.lesson.notation import bar
+from bptt.picture.notation import bar
 from bptt.picture.text import in_columns
 from bptt.picture.text import lines as drawn
 from bptt.picture.words import figure

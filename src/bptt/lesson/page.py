@@ -1,11 +1,11 @@
 """The lesson as a page of text: what `bptt explain` prints."""
 
 from bptt.lesson.lesson import Lesson
-from bptt.lesson.notation import flow, matrix, number, prose, sub, vector
 from bptt.lesson.picture import folded, shown_steps, unfolded
 from bptt.lesson.recursion import recursion
 from bptt.lesson.table import Row, over_time
 from bptt.lesson.terms import read_out_term, terms
+from bptt.picture.notation import flow, matrix, number, prose, sub, vector
 
 
 def page(lesson: Lesson, digits: int = 4, width: int = 80) -> list[str]:

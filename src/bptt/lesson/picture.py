@@ -1,6 +1,6 @@
 """The network drawn: folded, unfolded in time, and the error's way back."""
 
-from bptt.lesson.notation import sub
+from bptt.picture.notation import sub
 
 PITCH = 13  # columns that one step takes
 MARGIN = 6  # columns beside the steps: s_0 on the left, E_t on the right

@@ -2,9 +2,9 @@
 
 from bptt.lesson.activations import ACTIVATIONS
 from bptt.lesson.lesson import Lesson
-from bptt.lesson.notation import flow, matrix, prose, sub, vector
 from bptt.lesson.picture import way_back
 from bptt.lesson.table import Row, over_time
+from bptt.picture.notation import flow, matrix, prose, sub, vector
 
 SHOWN_JACOBIANS = 5
 ROOM = 76

@@ -5,7 +5,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from bptt.lesson.notation import SHOWN_ROWS, entries, needs_powers
+from bptt.picture.notation import SHOWN_ROWS, entries, needs_powers
 
 
 class Row(NamedTuple):

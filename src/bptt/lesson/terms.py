@@ -4,7 +4,7 @@ from torch import Tensor
 
 from bptt.lesson.checks import Check
 from bptt.lesson.lesson import Lesson
-from bptt.lesson.notation import bar, beside, cut, matrix, number, sub
+from bptt.picture.notation import bar, beside, cut, matrix, number, sub
 
 SHOWN_TERMS = 12
 BAR = 14

@@ -7,8 +7,8 @@ from bptt.errors import ArgumentError
 from bptt.lesson.activations import ACTIVATIONS
 from bptt.lesson.example import Example
 from bptt.lesson.lesson import Lesson, work
-from bptt.lesson.notation import SHOWN_ROWS as SHOWN
 from bptt.lesson.terms import SHOWN_TERMS
+from bptt.picture.notation import SHOWN_ROWS as SHOWN
 
 THREE = ("tanh", "sigmoid", "relu")
 MOST_TIMES, FEW_TIMES = 12, 6  # times to choose from: all, or some of very many

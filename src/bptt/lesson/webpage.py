@@ -14,9 +14,9 @@ from bptt.lesson import drawn, formulas
 from bptt.lesson.example import Example, Weights
 from bptt.lesson.formulas import low, math, mi, mo, over, weight
 from bptt.lesson.lesson import Lesson
-from bptt.lesson.notation import number
 from bptt.lesson.walk import Walk
 from bptt.lesson.written import numbers, told_steps, written
+from bptt.picture.notation import number
 from bptt.picture.page import document
 from bptt.picture.place import arrange
 from bptt.picture.said import all_said

@@ -6,9 +6,9 @@ from torch import Tensor
 
 from bptt.lesson.example import Weights
 from bptt.lesson.lesson import Lesson
-from bptt.lesson.notation import SHOWN_ROWS, entries, number
 from bptt.lesson.page import outcome
 from bptt.lesson.terms import SHOWN_TERMS, verdict
+from bptt.picture.notation import SHOWN_ROWS, entries, number
 
 Rows = list[list[str]]
 ByStep = dict[str, Rows]

@@ -5,8 +5,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.lesson.notation import bar, sub
 from bptt.picture.names import titles
+from bptt.picture.notation import bar, sub
 from bptt.picture.numbers import shown, width
 from bptt.picture.words import figure
 

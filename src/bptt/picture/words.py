@@ -2,7 +2,7 @@
 
 from collections.abc import Sequence
 
-from bptt.lesson.notation import number, sub
+from bptt.picture.notation import number, sub
 from bptt.picture.sketch import Part
 
 DIGITS = 4
