@@ -1,0 +1,1 @@
+"""The pages that bptt writes, opened in Chromium."""
