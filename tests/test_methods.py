@@ -80,8 +80,10 @@ CELLS = {
     "counting": lambda: Function(counts=True),
 }
 BACKENDS = {name: ["reference", "cpu"] for name in CELLS} | {"counting": ["reference"]}
-# With columns of several operations before the loop.
-LONG = {"normed": lambda: cells.LayerNormLSTM(INPUTS, H)}
+LONG = {
+    "normed": lambda: cells.LayerNormLSTM(INPUTS, H),  # several operations before the loop
+    "two biases": lambda: nn.RNNCell(INPUTS, H),  # with one gradient
+}
 with_each_cell = pytest.mark.parametrize("name", CELLS)
 everywhere = pytest.mark.parametrize(
     ("name", "backend"), [(name, backend) for name in CELLS for backend in BACKENDS[name]]
@@ -839,7 +841,7 @@ def few_at_once(monkeypatch):
     [bptt.Full(), bptt.Truncated(5, 12), bptt.Truncated(3, 7, losses="last")],
     ids=["full", "truncated", "last"],
 )
-@pytest.mark.parametrize("name", ["reader", "normed"])
+@pytest.mark.parametrize("name", ["reader", *LONG])
 @pytest.mark.parametrize("reverse", [False, True])
 def test_windows_change_no_gradient(method, name, reverse, few_at_once, monkeypatch):
     torch.manual_seed(2)
@@ -852,3 +854,8 @@ def test_windows_change_no_gradient(method, name, reverse, few_at_once, monkeypa
     assert all(torch.equal(ours, whole) for ours, whole in zip(found, expected, strict=True))
     for ours, whole in zip(gradients, right, strict=True):
         assert_close(ours, whole, "gradients", name)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_segments_leave_two_biases_their_one_gradient(backend):
+    check_like_full(case_of("two biases", 200, 2), bptt.Checkpointed(segments=3), backend)

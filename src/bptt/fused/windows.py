@@ -54,8 +54,8 @@ class Left:
             else:
                 window.put(whole, part)
         self._fresh = [add(a, b) for a, b in zip(self._fresh, found.fresh, strict=True)]
-        if not self._reached:
-            self._reached = found.reached
+        if not self._reached:  # copies: two weights may have one gradient, in one memory
+            self._reached = {name: tensor.clone() for name, tensor in found.reached.items()}
         elif found.reached:
             torch._foreach_add_(list(self._reached.values()), list(found.reached.values()))
 
