@@ -110,6 +110,7 @@ def test_names_are_shown_and_never_run(page: Page) -> None:
 
 def test_it_is_printed_whole(page: Page) -> None:
     page.emulate_media(media="print")
-    assert page.locator("[data-chart] svg").count() == page.locator("[data-chart]").count()
+    charts = page.locator("[data-chart]").count()
+    expect(page.locator("[data-chart] svg")).to_have_count(charts)
     assert not page.locator(".under").first.is_visible()
     assert page.pdf(format="A4").startswith(b"%PDF")
