@@ -99,11 +99,18 @@ def put_all(
     parts: Sequence[Tensor | None],
     like: Leaves,
     wanted: Sequence[bool],
+    shared: bool = False,
 ) -> None:
-    """Write the steps of a window into whole sequences, made where they are first needed."""
+    """Write the steps of a window into whole sequences, made where they are first needed.
+
+    `shared`: other windows have some of these steps too, and what is there is added to.
+    """
     for index, (part, leaf) in enumerate(zip(parts, like, strict=True)):
         if part is not None and wanted[index]:
             whole = wholes[index]
             if whole is None:
                 whole = wholes[index] = torch.zeros_like(leaf, dtype=part.dtype)
-            window.put(whole, part)
+            if shared:
+                window.take(whole).add_(part)
+            else:
+                window.put(whole, part)

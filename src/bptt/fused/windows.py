@@ -12,6 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
+from bptt.backends.segments import put_all
 from bptt.backends.sweeps import add
 from bptt.compiler.compiled import Direction
 from bptt.compiler.graph import NO_MEMORY
@@ -43,16 +44,7 @@ class Left:
 
     def add(self, window: Window, found: Adjoints, shared: bool = False) -> None:
         """What one window has left; `shared` if others may have left something at its steps."""
-        for index, (part, leaf) in enumerate(zip(found.inputs, self._like, strict=True)):
-            if part is None or not self._wanted[index]:
-                continue
-            whole = self._inputs[index]
-            if whole is None:
-                whole = self._inputs[index] = torch.zeros_like(leaf, dtype=part.dtype)
-            if shared:
-                window.take(whole).add_(part)
-            else:
-                window.put(whole, part)
+        put_all(window, self._inputs, found.inputs, self._like, self._wanted, shared)
         self._fresh = [add(a, b) for a, b in zip(self._fresh, found.fresh, strict=True)]
         if not self._reached:  # copies: two weights may have one gradient, in one memory
             self._reached = {name: tensor.clone() for name, tensor in found.reached.items()}
