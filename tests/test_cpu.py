@@ -374,6 +374,42 @@ def test_some_sequences_from_anywhere():
     compare(lstm(33), 5, 5, rows)
 
 
+def trailing(loop):
+    """The loop, what it stores at each step in trails; and their names."""
+    names = {s.memory for stage in loop.stages for s in stage.stores}
+    names &= {m.name for m in loop.memories if m.kind == "step"}
+    memories = tuple(
+        m._replace(kind="trail") if m.name in names else m for m in loop.memories
+    )  # fmt: skip
+    return loop._replace(memories=memories), names
+
+
+@pytest.mark.parametrize("direction", [1, -1])
+@pytest.mark.parametrize("make", [elman_back, lstm, gru])
+def test_rows_that_share_a_sequence_leave_trails_apart(make, direction):
+    (loop, names), T, B = trailing(make(19)), 5, 3
+    sequence, steps = torch.tensor([2, 0, 2, 2]), torch.tensor([3, 5, 2, 5])
+    start = torch.tensor([1, 0, 2, 0]) if direction == 1 else torch.tensor([2, 4, 1, 4])
+    memories, begin = tensors(make(19), T, B)
+    memories, begin = cast(memories, torch.float32), cast(begin, torch.float32)
+    begin = {name: torch.randn(4, *leaf.shape[1:]) for name, leaf in begin.items()}
+    trails = {name: torch.full((T, 4, memories[name].shape[2]), 7.0) for name in names}
+    ends = {name: torch.empty_like(leaf) for name, leaf in begin.items()}
+    rows = Rows(sequence, start, steps, direction, apart=True)
+    made = kernel.make(loop, torch.float32)
+    made.run({**memories, **trails}, rows, begin, ends, shape=(T, B))
+    for r, b in enumerate(sequence):
+        alone = {name: leaf[r].expand(B, -1).clone() for name, leaf in begin.items()}
+        given = {**memories, **{name: torch.full_like(memories[name], 7.0) for name in names}}
+        own = {name: torch.empty_like(leaf) for name, leaf in alone.items()}
+        one = Rows(b[None], start[r : r + 1], steps[r : r + 1], direction)
+        kernel.make(make(19), torch.float32).run(given, one, alone, own)
+        for name in names:
+            assert torch.equal(trails[name][:, r], given[name][:, b]), name
+        for name, leaf in own.items():
+            assert torch.equal(ends[name][r], leaf[b]), name
+
+
 def test_a_stage_may_store_where_it_reads():
     loop = lstm(40)
     (stage,) = loop.stages

@@ -10,9 +10,10 @@ chunks and concatenations are gone: they have become offsets.
     Elman, forward:  width H:  v0 = Product(s, Ws)    v1 = Read(p)    v2 = v0 + v1    v3 = tanh(v2)
                                store v3 in s (for the next step) and in states
 
-Memory is of five kinds:
+Memory is of seven kinds:
 
     step      (T, B, width)  one row per time and sequence
+    trail     (T, R, width)  one row per time and running row, where rows share a sequence
     sequence  (B, width)     one row per sequence, only read
     weight    (width,)       the same for all rows, only read
     matrix    (K, N)         a product's weight, only read
@@ -26,7 +27,7 @@ registers only; stored, it is 0 or 1.
 
 from typing import NamedTuple
 
-KINDS = ("step", "sequence", "weight", "matrix", "carry", "scratch")
+KINDS = ("step", "trail", "sequence", "weight", "matrix", "carry", "scratch")
 
 
 class Memory(NamedTuple):
@@ -69,7 +70,7 @@ class Call(NamedTuple):
 class Product(NamedTuple):
     """`sum over k < count of memory[row, offset + k] * matrix[k, column + j]`.
 
-    `memory` is a step, carry or scratch memory that this stage does not store to.
+    `memory` is a step, trail, carry or scratch memory that this stage does not store to.
     """
 
     memory: str

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bptt.backends.cpu.rows import Order
-from bptt.compiler.stages import Loop
+from bptt.compiler.stages import KINDS, Loop
 
 Tensors = dict[str, Tensor]
 Block = MutableSequence[int]
@@ -33,10 +33,11 @@ class Arguments:
 
     def __init__(self, loop: Loop, dtype: torch.dtype, slots: dict[str, int]) -> None:
         self.slots, self._dtype, self._mask = slots, dtype, slots["mask"]
-        kinds = {kind: [] for kind in ("step", "sequence", "weight", "matrix", "carry", "scratch")}
+        kinds = {kind: [] for kind in KINDS}
         for memory in loop.memories:
             kinds[memory.kind].append(memory)
         self._steps = [(m.name, slots[m.name], m.width) for m in kinds["step"]]
+        self._trails = [(m.name, slots[m.name], m.width) for m in kinds["trail"]]
         self._sequences = [(m.name, slots[m.name], m.width) for m in kinds["sequence"]]
         self._weights = [(m.name, slots[m.name], m.width) for m in kinds["weight"]]
         self._matrices = [(m.name, slots[m.name], (m.height, m.width)) for m in kinds["matrix"]]
@@ -56,6 +57,7 @@ class Arguments:
         block[slots["sequence"]] = order.sequence.data_ptr()
         block[slots["steps"]] = 0 if order.steps is None else order.steps.data_ptr()
         block[slots["first"]], block[slots["stride"]] = order.first, order.stride
+        block[slots["trail"]], block[slots["pace"]] = order.trail.data_ptr(), order.pace
         block[slots["longest"]], block[slots["height"]] = order.longest, order.height
         return block
 
@@ -78,11 +80,12 @@ class Arguments:
             end: where they are stored at the end.
             reset: a `Reset`, or None.
             shape: T and B.
-            carried: rows of a carry, and of a sequence memory.
+            carried: rows of a carry, of a sequence memory, and of a step in a trail.
         """
         times, batch = shape
         for rows, kind in (
             (times * batch, self._steps),
+            (times * carried, self._trails),
             (carried, self._sequences),
             (1, self._weights),
         ):

@@ -52,10 +52,16 @@ class Layout(NamedTuple):
             return f"new_{name}", f"will_{name}"
         return f"all_{name}", f"row_{name}"
 
+    @property
+    def trails(self) -> bool:
+        """Whether rows have places of their own at each step."""
+        return any(memory.kind == "trail" for memory in self.memories.values())
+
     def row(self, name: str) -> str:
         """Where row `r` begins, from the memory's address: the rest of a sum."""
         kind, pitch = self.memories[name].kind, self.pitch(name)
-        index = {"step": "at", "sequence": "integer(sequence, r)"}.get(kind, "r")
+        places = {"step": "at", "trail": "behind", "sequence": "integer(sequence, r)"}
+        index = places.get(kind, "r")
         return "" if kind == "weight" else f" + {index} * {pitch}"
 
 

@@ -13,13 +13,14 @@ from bptt.backends.cpu.lines import function, indent
 from bptt.backends.cpu.meeting import meeting
 from bptt.backends.cpu.packing import pack
 from bptt.backends.cpu.slots import slots
-from bptt.backends.cpu.stage import PLACES, Work, calls, functions, tiles
+from bptt.backends.cpu.stage import Work, calls, functions, places, tiles
 from bptt.backends.cpu.tiles import tile
 from bptt.backends.cpu.tiling import tiling
 from bptt.backends.cpu.weights import packed
 from bptt.compiler.stages import Loop
 
 ENTRIES = ("pack", "run")
+ROWS = ("step", "trail", "sequence")  # memories of the caller that have rows
 TOGETHER = 768 << 10  # bytes of weights from which on threads may share the columns of a few rows
 
 
@@ -108,7 +109,7 @@ def _source(parts: _Parts) -> str:
 
 def _step_arguments(parts: _Parts) -> list[str]:
     """What a step is told: rows, places, own buffers and all memories."""
-    given = [m.name for m in parts.layout.memories.values() if m.kind in ("step", "sequence")]
+    given = [m.name for m in parts.layout.memories.values() if m.kind in ROWS]
     given += [m.name for m in parts.layout.memories.values() if m.kind == "weight"]
     own = [buffer.name for buffer in parts.buffers]
     found = ["block", "member", "members", "met"] if parts.together else []
@@ -117,7 +118,7 @@ def _step_arguments(parts: _Parts) -> list[str]:
         "turn",
         *_ranges(parts),
         "stride",
-        *PLACES,
+        *places(parts.layout),
         "packed",
         *own,
         *(f"all_{name}" for name in given),
@@ -181,6 +182,7 @@ def _run(parts: _Parts) -> list[str]:
         *indent(_first_and_meet(parts, f"leave({', '.join([*masked, *names(place, 'new')])})")),
         *swap(place),
         "shift += stride",
+        *(["trailed += pace"] if place.trails else []),
         "turn = 1 - turn",
     ]
     return [
@@ -239,6 +241,9 @@ def _fetch(parts: _Parts) -> Iterator[str]:
     yield "    steps += 8 * begins"
     yield "    longest = integer(steps, 0) if rows > 0 else 0"
     yield f"shift, stride = {take('first')}, {take('stride')}"
+    if parts.layout.trails:
+        yield f"trail = {take('trail')} + 8 * begins"
+        yield f"trailed, pace = shift, {take('pace')}"
     yield f"mask, late = {take('mask')}, {take('leave')}"
     yield f"packed, height = {take('packed')}, {take('height')}"
     yield f"place = {take('scratch')} + share * {take('reach')}"
@@ -247,7 +252,7 @@ def _fetch(parts: _Parts) -> Iterator[str]:
         yield f"{name} = place" if row else f"{name} = place + apart"
         yield f"place += {fixed} + height * {row}"
     for memory in parts.layout.memories.values():
-        if memory.kind in ("step", "sequence", "weight"):
+        if memory.kind in (*ROWS, "weight"):
             yield f"all_{memory.name} = {take(memory.name)}"
         elif memory.kind == "carry":
             for part in ("begin", "end", "fresh"):

@@ -20,8 +20,8 @@ class Rows(NamedTuple):
             the last one going backward.
         steps: (R,) int64, how many steps a row runs, 0 allowed; None for all T.
         direction: 1 if time goes up from step to step, -1 if it goes down.
-        apart: whether carries and sequence memories have a row for each of these, in their order,
-            in place of one for each sequence: then rows may share a sequence.
+        apart: whether carries, sequence memories and trails have a row for each of these, in their
+            order, in place of one for each sequence: then rows may share a sequence.
     """
 
     sequence: Tensor | None = None
@@ -43,6 +43,8 @@ class Order(NamedTuple):
         steps: of each row, or None if all run `longest` steps.
         first: added to every place.
         stride: from a row's place at one step to the next.
+        trail: of each row, its place in a trail memory at the first step, less `first`.
+        pace: from a row's place in a trail at one step to the next.
         longest: steps of the longest row.
         shares: first row of each thread's share, and the end.
         height: rows of the largest share.
@@ -54,6 +56,8 @@ class Order(NamedTuple):
     steps: Tensor | None
     first: int
     stride: int
+    trail: Tensor
+    pace: int
     longest: int
     shares: tuple[int, ...]
     height: int
@@ -99,7 +103,16 @@ def _whole(times: int, batch: int, direction: int, work: int, threads: int) -> O
     count = _count(batch, times * batch * work, threads)
     shares = tuple(batch * i // count for i in range(count + 1))
     return Order(
-        numbers, numbers, None, first, direction * batch, times, shares, -(-batch // count)
+        numbers,
+        numbers,
+        None,
+        first,
+        direction * batch,
+        numbers,
+        direction * batch,
+        times,
+        shares,
+        -(-batch // count),
     )
 
 
@@ -113,12 +126,15 @@ def _sorted(rows: Rows, times: int, batch: int, work: int) -> Order:
     by_length = np.argsort(-length, kind="stable")
     sequence, begin, length = sequence[by_length], begin[by_length], length[by_length]
     shares = _shares(length, work)
+    own, width = (by_length, size) if rows.apart else (sequence, batch)
     return Order(
         torch.from_numpy(begin * batch + sequence),
-        torch.from_numpy(by_length if rows.apart else sequence),
+        torch.from_numpy(own),
         torch.from_numpy(length),
         0,
         direction * batch,
+        torch.from_numpy(begin * width + own),
+        direction * width,
         int(length[0]) if size else 0,
         shares,
         max(b - a for a, b in itertools.pairwise(shares)),

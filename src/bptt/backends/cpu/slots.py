@@ -11,6 +11,8 @@
     team      what says how many threads share     met       how often one of them has arrived
               the columns; null: rows are shared             where all wait for each other
     rest      sleeps for so many microseconds      naps      how often one of them has slept
+    trail     of each row: its place at step 0     pace      trail's places from one step to the
+              in a trail memory, less `first`                next
 
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
 k + 1 and `across` from column to column; of a carry `begin`, `end` and `fresh` in place of its
@@ -22,6 +24,7 @@ from bptt.compiler.stages import Loop
 HEAD = (
     "claimed", "shares", "height", "order", "sequence", "steps", "first", "stride", "longest",
     "pack", "mask", "leave", "packed", "scratch", "reach", "team", "met", "rest", "naps",
+    "trail", "pace",
 )  # fmt: skip
 PARTS = {"matrix": ("", ".down", ".across"), "carry": (".begin", ".end", ".fresh"), "scratch": ()}
 

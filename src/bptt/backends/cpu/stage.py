@@ -12,7 +12,13 @@ from bptt.backends.cpu.tiling import Group, Tiling
 from bptt.backends.cpu.weights import Packed, panels
 from bptt.compiler.stages import Stage
 
-PLACES = ["order", "sequence", "shift", "ones"]  # what rows and lanes are found by
+PLACES = ("order", "sequence", "shift", "ones")  # what rows and lanes are found by
+TRAILS = ("trail", "trailed")  # and rows' own places at each step
+
+
+def places(layout: Layout) -> list[str]:
+    """What rows and lanes are found by."""
+    return [*PLACES, *(TRAILS if layout.trails else ())]
 
 
 class Work(NamedTuple):
@@ -81,7 +87,7 @@ def calls(work: Work) -> list[str]:
 
 
 def _columns_arguments(work: Work) -> list[str]:
-    return [*PLACES, *addresses(work.stage, work.layout)]
+    return [*places(work.layout), *addresses(work.stage, work.layout)]
 
 
 def _columns_function(work: Work) -> list[str]:
@@ -105,6 +111,8 @@ def _row(work: Work, text: Columns) -> Iterator[str]:
     layout, rest = work.layout, work.stage.width % work.layout.lanes
     if any("at *" in line for line in text.rows):
         yield "at = integer(order, r) + shift"
+    if any("behind *" in line for line in text.rows):
+        yield "behind = integer(trail, r) + trailed"
     yield from text.rows
     yield from text.before
     if work.cut:
