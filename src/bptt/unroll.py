@@ -1,22 +1,19 @@
-"""The front door: checks what it is given, makes the step and the schedule, calls the engine."""
+"""The front door: prepares what it is given, and calls the kernels or the engine."""
 
 from collections.abc import Sequence
-from typing import Any, NamedTuple
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 
 from bptt import check, engine, finite, fused, numerics, plans
-from bptt.again import Again
-from bptt.compiler.fingerprint import Fingerprint
 from bptt.course import Course
 from bptt.draws import Draws
-from bptt.errors import BackendError, CellError
 from bptt.listeners import LISTENERS
 from bptt.methods import Full, Method
 from bptt.methods.spans import Way
 from bptt.plans import Entry
-from bptt.replica import Replica
+from bptt.ready import Ready, initial_state, prepare
 from bptt.step import Arguments, Leaves, Step, check_leaves
 from bptt.structure import structure
 
@@ -93,18 +90,18 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
 def _unroll(*given: Any) -> tuple[Any, Any]:
     for tell in LISTENERS:
         tell(*given)
-    ready = _ready(*given)
-    return _watched(ready, given) if finite.detecting() else _finish(ready, *given[:2])
+    ready = prepare(*given)
+    return _watched(ready, given) if finite.detecting() else finish(ready, *given[:2])
 
 
-def _watched(ready: "_Ready", given: Sequence[Any]) -> tuple[Any, Any]:
+def _watched(ready: Ready, given: Sequence[Any]) -> tuple[Any, Any]:
     """The same, which stops where a number is not finite."""
     cell, inputs, course = given[0], given[1], ready.course
     added = finite.zeros(inputs, ready.state, cell)
     step = Step(finite.Watched(cell), structure((inputs, added)), structure(ready.state))
     arguments = ready.arguments._replace(inputs=[*ready.arguments.inputs, *added])
     watched = ready._replace(step=step, arguments=arguments)
-    (outputs, states), final = _finish(watched, cell, inputs)
+    (outputs, states), final = finish(watched, cell, inputs)
     finite.check_forward(outputs, states, inputs, course, ready.first)
     finite.check_on_the_way_back(added, course, ready.first)
     return outputs, final
@@ -123,11 +120,15 @@ def unroll_window(
         stored: (n, B, ...) per leaf: the states that the first n steps start from, whatever the
             steps before them give; None: the state alone.
     """
-    ready = _ready(*given)._replace(method=method, seed=seed, first=first, stored=stored)
-    return _watched(ready, given) if finite.detecting() else _finish(ready, *given[:2])
+    ready = prepare(*given)._replace(method=method, seed=seed, first=first, stored=stored)
+    return _watched(ready, given) if finite.detecting() else finish(ready, *given[:2])
 
 
-def _finish(ready: "_Ready", cell: Any, inputs: Any) -> tuple[Any, Any]:
+def finish(ready: Ready, cell: Any, inputs: Any) -> tuple[Any, Any]:
+    """Run what is ready: outputs and final state, as `unroll` returns them.
+
+    `cell` and `inputs` are what errors speak of.
+    """
     device = ready.arguments.inputs[0].device
     with numerics.autocast_off(device.type):
         try:
@@ -138,135 +139,25 @@ def _finish(ready: "_Ready", cell: Any, inputs: Any) -> tuple[Any, Any]:
     return ready.step.unflatten(outputs, final)
 
 
-class _Ready(NamedTuple):
-    """An unroll's arguments, checked.
-
-    Attributes:
-        step: the cell as a step.
-        course: who steps when.
-        arguments: the leaves of inputs, state and fresh state.
-        state: the state as given, or what the cell starts from.
-        backend: as given.
-        seed: of the random numbers; None: taken from torch's generator when first needed.
-        first: the number of the first step, where it is a part of a longer unroll.
-        stored: states that steps start from, in place of what the steps before them give.
-    """
-
-    step: Step
-    course: Course
-    arguments: Arguments
-    state: Any
-    method: Way
-    backend: str
-    seed: int | None = None
-    first: int = 0
-    stored: Leaves | None = None
-
-
-def _ready(
-    cell: Any,
-    inputs: Any,
-    state: Any,
-    lengths: Tensor | Sequence[int] | None,
-    reset: Tensor | None,
-    reset_state: Any,
-    reverse: bool,
-    method: Method,
-    backend: str,
-) -> _Ready:
-    check.not_transformed()
-    check.choices(cell, method, backend)
-    check.reverse(reverse)
-    xs, steps, batch, device = check.inputs(inputs, cell)
-    if hasattr(cell, "begin"):
-        cell.begin(batch)
-    lengths = check.lengths(lengths, steps, batch, device) if batch else None
-    reset = check.reset(reset, steps, batch, device)
-    dtype = _autocast_dtype(cell, device)
-    with numerics.autocast_off(device.type):
-        needs_fresh = state is None or (reset is not None and reset_state is None)
-        fresh = initial_state(cell, batch) if needs_fresh else None
-        state = fresh if state is None else state
-        initial = check.state(state, batch, device)
-        restart: Leaves = []
-        if reset is not None:
-            restart = check.reset_state(fresh if reset_state is None else reset_state, state, batch)
-        arguments = _cast(Arguments(xs, initial, restart), dtype)
-    step = Step(cell, structure(inputs), structure(state))
-    course = Course(steps, batch, lengths, reset, reverse)
-    return _Ready(step, course, arguments, state, method, backend)
-
-
 def find_plan(*given: Any) -> tuple[Entry | None, Leaves]:
     """The plan of an unroll with these arguments, and the tensors of its cell; None for none."""
-    ready = _ready(*given)
-    if ready.backend == "reference" or not _is_for_kernels(ready):
+    ready = prepare(*given)
+    if not ready.is_for_kernels:
         return None, []
-    entry, found = _find(ready)
+    entry, found = ready.find()
     return entry, found.tensors
 
 
-def initial_state(cell: Any, batch_size: int) -> Any:
-    """What `state=None` stands for.
-
-    Raises:
-        CellError: the cell has no `initial_state` and is none of torch.nn's.
-
-    >>> initial_state(torch.nn.RNNCell(3, 2), 1)
-    tensor([[0., 0.]])
-    """
-    if hasattr(cell, "initial_state"):
-        return cell.initial_state(batch_size)
-    if isinstance(cell, nn.RNNCellBase):
-        zeros = cell.weight_hh.new_zeros(batch_size, cell.hidden_size)
-        return (zeros, zeros.clone()) if isinstance(cell, nn.LSTMCell) else zeros
-    name = type(cell).__name__ if isinstance(cell, nn.Module) else getattr(cell, "__name__", cell)
-    raise CellError(
-        f"state=None: {name} does not say what it starts from. Pass `state`, or give the cell a "
-        "method\n\n    def initial_state(self, batch_size):\n        return "
-        "torch.zeros(batch_size, self.hidden_size)\n"
-    )
-
-
-def _run(ready: _Ready) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, method, backend, seed, first, stored = ready
+def _run(ready: Ready) -> tuple[Leaves, Leaves]:
+    step, course, arguments, _, method, _, seed, first, stored = ready
     if not course.steps or (course.lengths is not None and not bool(course.lengths.any())):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
-    if backend != "reference" and _is_for_kernels(ready):
-        entry, found = _find(ready)
+    if ready.is_for_kernels:
+        entry, found = ready.find()
         if entry.compiled is not None:
-            return _run_fused(ready, entry, found)
+            return fused.run(*ready.job(entry, found))
         plans.warn(entry)
     return engine.run(step, course, arguments, method, seed, first, stored)
-
-
-def _is_for_kernels(ready: _Ready) -> bool:
-    device = ready.arguments.initial[0].device
-    if device.type != "cpu" and ready.backend == "cpu":
-        raise BackendError(
-            f"backend='cpu' runs tensors of the CPU; these are on {device}. Move the inputs, the "
-            "state and the cell with .cpu(), or leave `backend` out."
-        )
-    return device.type == "cpu" and ready.course.batch > 0
-
-
-def _find(ready: _Ready) -> tuple[Entry, Fingerprint]:
-    entry, found = plans.find(ready.step, ready.arguments)
-    if entry.compiled is None and ready.backend == "cpu":
-        raise BackendError(f"backend='cpu': {entry.refusal}.")
-    return entry, found
-
-
-def _run_fused(ready: _Ready, entry: Entry, found: Fingerprint) -> tuple[Leaves, Leaves]:
-    step, course, arguments, _, method, _, seed, first, stored = ready
-    compiled = entry.compiled
-    assert compiled is not None
-    step.protocol = entry.protocol
-    draws = compiled.draws.for_batch(course.batch, seed)
-    counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
-    repeat = Again(step, found.key, course, first)
-    job = fused.Job(compiled, course, counts, draws, repeat, method, first, stored)
-    return fused.run(job, [*arguments.inputs, *arguments.initial, *arguments.fresh, *found.tensors])
 
 
 def _no_steps(step: Step, course: Course, arguments: Arguments) -> Leaves:
@@ -282,23 +173,3 @@ def _own_start(cell: Any) -> Any:
     """What a cell starts from, for one sequence; None if it does not say."""
     says = hasattr(cell, "initial_state") or isinstance(cell, nn.RNNCellBase)
     return initial_state(cell, 1) if says else None
-
-
-def _autocast_dtype(cell: Any, device: torch.device) -> torch.dtype | None:
-    """What autocast's tensors are cast to: the dtype of the cell's weights."""
-    known = torch.amp.autocast_mode.is_autocast_available(device.type)
-    if not known or not torch.is_autocast_enabled(device.type):
-        return None
-    floating = (weight.dtype for weight in Replica(cell).weights if weight.is_floating_point())
-    return next(floating, None)
-
-
-def _cast(arguments: Arguments, dtype: torch.dtype | None) -> Arguments:
-    if dtype is None:
-        return arguments
-    return Arguments(
-        *(
-            [leaf.to(dtype) if leaf.is_floating_point() else leaf for leaf in leaves]
-            for leaves in arguments
-        )
-    )

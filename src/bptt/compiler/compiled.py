@@ -131,12 +131,12 @@ class Compiled:
     @functools.cached_property
     def plain(self) -> Direction:
         """Forward, where no gradient is wanted."""
-        return self._direction(self._forward(()), "state", frozenset())
+        return self.direction(self._forward(()), "state", frozenset())
 
     @functools.cached_property
     def forward(self) -> Direction:
         """Forward, keeping what the way back needs."""
-        return self._direction(self._kept_forward, "state", frozenset())
+        return self.direction(self._kept_forward, "state", frozenset())
 
     @functools.cached_property
     def _kept_forward(self) -> Columns:
@@ -171,9 +171,16 @@ class Compiled:
             n for n in leaves
             if graph[n].op == "d_output" and graph[n].attributes[0] in absent
         }  # fmt: skip
-        return self._direction(columns, "d_state", frozenset(missing))
+        return self.direction(columns, "d_state", frozenset(missing))
 
-    def _direction(self, columns: Columns, carried: str, absent: frozenset[int]) -> Direction:
+    def direction(self, columns: Columns, carried: str, absent: frozenset[int]) -> Direction:
+        """Columns made ready to run, their loop as stages.
+
+        Args:
+            columns: which node is computed when.
+            carried: what the loop carries from step to step: "state" or "d_state".
+            absent: nodes that are zero: of outputs that were not used.
+        """
         verify.check_columns(columns)
         graph = columns.graph
         loop, names = arrange(columns, carried, absent)

@@ -108,7 +108,7 @@ class Once:
             return direct
         needs = [need and g is None for need, g in zip(wanted, direct, strict=True)]
         leaves = [t.detach().requires_grad_(need) for t, need in zip(own, needs, strict=True)]
-        roots, seeds = self._roots(leaves, gradients)
+        roots, seeds = self.roots(leaves, gradients)
         targets = [leaf for leaf in leaves if leaf.requires_grad]
         if not roots or not targets:
             return direct
@@ -116,7 +116,7 @@ class Once:
         by_leaf = {id(leaf): gradient for leaf, gradient in zip(targets, pulled, strict=True)}
         return [by_leaf.get(id(leaf), g) for leaf, g in zip(leaves, direct, strict=True)]
 
-    def _roots(self, leaves: Sequence[Tensor], gradients: Fixed) -> tuple[list, list]:
+    def roots(self, leaves: Sequence[Tensor], gradients: Fixed) -> tuple[list, list]:
         """What the weights are made into, cut apart wherever a gradient is known."""
         fixed = {Ref(f"w{i}"): leaf for i, leaf in enumerate(leaves)} | self._constants
         roots, seeds = [], []

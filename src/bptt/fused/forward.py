@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptt import starts
 from bptt.compiler.compiled import Direction
 from bptt.compiler.parallel import Parallel
 from bptt.course import Course
@@ -218,24 +219,10 @@ def _add_states(
 
 
 def _before(course: Course, rows: Tensor, first: Tensor, fresh: Tensor | None) -> Tensor:
-    """(T * B, ...) the state that each step starts from, from those that steps come to.
-
-    `first` and `fresh` are (B, width).
-    """
-    after = rows.reshape(course.steps, *first.shape)
-    before = torch.empty_like(after)
-    if course.reverse:
-        before[:-1], before[-1] = after[1:], first
-        if course.lengths is not None:
-            live = course.lengths > 0
-            own = torch.arange(course.batch)[live]
-            before[course.lengths[live] - 1, own] = first[live]
-    else:
-        before[1:], before[0] = after[:-1], first
-    if course.reset is not None and fresh is not None:
-        anew = course.reset.flatten().nonzero().flatten()
-        before.flatten(0, 1).index_copy_(0, anew, fresh.index_select(0, anew % course.batch))
-    return before.view(rows.shape)
+    """(T * B, ...) the state that each step starts from; `first` and `fresh` are (B, width)."""
+    return starts.before(course, rows.reshape(course.steps, *first.shape), first, fresh).view_as(
+        rows
+    )
 
 
 def add_kept(direction: Direction, kept: Rows, values: Values) -> None:

@@ -108,7 +108,7 @@ def _made(
     given = compiled.backward(frozenset()).columns.given
     stored = [node for node in given if graph[node].op != "d_output"]
     columns = split.backward(step, stored, list(d_inputs.values()), [*sums.values(), *beside])
-    direction = compiled._direction(columns, "d_state", frozenset())
+    direction = compiled.direction(columns, "d_state", frozenset())
     at_hand = (*columns.given, *columns.before, *columns.kept)
     sources = dict.fromkeys(term.source for term in plain if term.source is not None)
     return Terms(

@@ -157,7 +157,7 @@ class Mixed:
             ref: torch.full(_shape(compiled, ref), float(number))
             for number, ref in enumerate(terms.reached)
         }
-        self._roots, seeds = compiled.weights._roots(given, numbered)
+        self._roots, seeds = compiled.weights.roots(given, numbered)
         self._order = [int(seed.flatten()[0]) for seed in seeds]
 
     def vectors(self, given: Sequence[Tensor]) -> dict[int, Tensor]:

@@ -18,9 +18,9 @@ from bptt.inspect.sample import from_step, rows_of
 from bptt.inspect.subject import Subject
 from bptt.inspect.trajectory import Trajectory, draws_numbers
 from bptt.numerics import plain_numerics
+from bptt.ready import initial_state
 from bptt.step import Leaves, Step
 from bptt.structure import leaves_of, structure
-from bptt.unroll import initial_state
 
 SEQUENCES = 4  # the longest of the batch
 STEPS = 20  # their last: enough for a rate, which says what is left from any earlier step

@@ -7,8 +7,7 @@ import torch
 from torch import Tensor
 from torch.utils import _pytree as pytree
 
-from bptt import edges, plans
-from bptt.again import Again
+from bptt import edges, plans, starts
 from bptt.backends import each as reference
 from bptt.backends.each import Passage, direct, point_at
 from bptt.backends.product import is_real
@@ -22,9 +21,10 @@ from bptt.inspect.losses import Loss, Losses, StepLoss
 from bptt.inspect.subject import Subject
 from bptt.methods import Full, Method
 from bptt.nn.recording import Recording
+from bptt.ready import Ready, prepare
 from bptt.replica import Replica
 from bptt.step import Leaves, Step
-from bptt.unroll import _find, _finish, _is_for_kernels, _ready, unroll_window
+from bptt.unroll import finish, unroll_window
 
 SEED = 0  # of a step's random numbers: the same model and batch are inspected alike each time
 
@@ -97,7 +97,7 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
     """
     step_loss, generator = StepLoss(subject, loss, targets), torch.get_rng_state()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
-        ready = _ready(subject.cell, *_given(subject))
+        ready = prepare(subject.cell, *_given(subject))
         inputs = [leaf.detach().requires_grad_(is_real(leaf)) for leaf in ready.arguments.inputs]
         ready = ready._replace(arguments=ready.arguments._replace(inputs=inputs), seed=SEED)
         with torch.no_grad():
@@ -126,36 +126,32 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
     return Run(subject, step_loss, found, passage, ran, names, generator, versions)
 
 
-def _by_kernels(ready: Any) -> _Forward | None:
+def _by_kernels(ready: Ready) -> _Forward | None:
     """A run by kernels; None where there are none for the cell."""
-    counts = ready.course.counts
-    if ready.backend == "reference" or not _is_for_kernels(ready) or not bool(counts.any()):
+    course, arguments = ready.course, ready.arguments
+    if not ready.is_for_kernels or not bool(course.counts.any()):
         return None
     with torch.enable_grad():
-        entry, known = _find(ready)
+        entry, found = ready.find()
     if entry.compiled is None:
         plans.warn(entry)
         return None
-    step, course, arguments, compiled = ready.step, ready.course, ready.arguments, entry.compiled
-    step.protocol = entry.protocol
-    counts = len(arguments.inputs), len(arguments.initial), len(arguments.fresh)
-    draws = compiled.draws.for_batch(course.batch, SEED)
-    job = Job(compiled, course, counts, draws, Again(step, known.key, course), Full())
-    given = job.split([*arguments.inputs, *arguments.initial, *arguments.fresh, *known.tensors])
+    job, tensors = ready.job(entry, found)
+    given, compiled = job.split(tensors), job.compiled
     fixed = compiled.forward.once.run(given.own)
     outputs, final, values = forward.run(job, given, fixed, compiled.forward)
     after = [
         values[node].to(leaf.dtype).reshape(course.steps, *leaf.shape)
         for node, leaf in zip(compiled.step.state, arguments.initial, strict=True)
     ]
-    return _Forward(step.unflatten(outputs, final)[0], after, job, given, values)
+    return _Forward(ready.step.unflatten(outputs, final)[0], after, job, given, values)
 
 
-def _step_by_step(ready: Any, subject: Subject) -> _Forward:
+def _step_by_step(ready: Ready, subject: Subject) -> _Forward:
     """A run of the cell with its states beside its outputs."""
     recording = Step(Recording(subject.cell), ready.step.inputs, ready.step.state)
     recorded = ready._replace(step=recording, backend="reference")
-    (outputs, after), _ = _finish(recorded, subject.cell, subject.inputs)
+    (outputs, after), _ = finish(recorded, subject.cell, subject.inputs)
     return _Forward(outputs, pytree.tree_leaves(after), None, None, {})
 
 
@@ -169,22 +165,10 @@ def _given(subject: Subject) -> tuple:
 
 def _before(course: Course, after: Leaves, initial: Leaves, fresh: Leaves) -> Leaves:
     """(T, B, ...) per leaf: the state that each step starts from."""
-    found = []
-    for index, leaf in enumerate(after):
-        first = initial[index].detach()[None]
-        parts = [leaf[1:], first] if course.reverse else [first, leaf[:-1]]
-        before = torch.cat(parts)
-        if course.reverse and course.lengths is not None:
-            last = torch.arange(course.steps)[:, None] == course.lengths - 1
-            before = torch.where(_like(last, leaf), first, before)
-        if course.reset is not None:
-            before = torch.where(_like(course.reset, leaf), fresh[index].detach()[None], before)
-        found.append(before)
-    return found
-
-
-def _like(rows: Tensor, leaf: Tensor) -> Tensor:
-    return rows.reshape(*rows.shape, *[1] * (leaf.dim() - rows.dim()))
+    firsts = [leaf.detach() for leaf in initial]
+    anew = [leaf.detach() for leaf in fresh] or [None] * len(after)
+    leaves = zip(after, firsts, anew, strict=True)
+    return [starts.before(course, leaf, first, new) for leaf, first, new in leaves]
 
 
 def _adopt(passage: Passage) -> None:

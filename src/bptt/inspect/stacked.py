@@ -10,9 +10,9 @@ from torch.utils import _pytree as pytree
 from bptt.nn.drop_in import DropIn
 from bptt.nn.network import Network
 from bptt.nn.recurrent import Recurrent
+from bptt.ready import initial_state
 from bptt.step import read_protocol
 from bptt.structure import Structure
-from bptt.unroll import initial_state
 
 
 class Stacked(nn.Module):
