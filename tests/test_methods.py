@@ -823,17 +823,29 @@ def test_no_row_to_run(way, backend):
 @pytest.fixture
 def few_at_once(monkeypatch):
     """Windows of a few steps, parts of 64: returns where each window began and ended."""
+    return watched_windows(monkeypatch, 6000)
+
+
+def watched_windows(monkeypatch, memory):
     seen, run = [], windows._windows
 
     def watched(*given_):
         for window, method in run(*given_):
-            seen.append((window.first, window.first + window.course.steps))
+            seen.append((window.start, window.stop))
             yield window, method
 
-    monkeypatch.setattr(windows, "MEMORY", 6000)
+    monkeypatch.setattr(windows, "MEMORY", memory)
     monkeypatch.setattr(windows, "_windows", watched)
     monkeypatch.setattr(forward, "PART", 1)
     return seen
+
+
+MASKS = {
+    "none": {},
+    "lengths": {"lengths": [200, 0, 77]},
+    "resets": {"resets": True},
+    "both": {"lengths": [150, 199, 200], "resets": True},
+}
 
 
 @pytest.mark.parametrize(
@@ -842,10 +854,11 @@ def few_at_once(monkeypatch):
     ids=["full", "truncated", "last"],
 )
 @pytest.mark.parametrize("name", ["reader", *LONG])
+@pytest.mark.parametrize("masks", MASKS)
 @pytest.mark.parametrize("reverse", [False, True])
-def test_windows_change_no_gradient(method, name, reverse, few_at_once, monkeypatch):
+def test_windows_change_no_gradient(method, name, masks, reverse, few_at_once, monkeypatch):
     torch.manual_seed(2)
-    case = case_of(name, 200, 3, loss=bent, reverse=reverse)
+    case = case_of(name, 200, 3, loss=bent, reverse=reverse, **MASKS[masks])
     found, gradients = values_and_gradients(case, method, "cpu")
     assert len(few_at_once) > 3
     assert {0, 200} <= {edge for window in few_at_once for edge in window}
@@ -854,6 +867,20 @@ def test_windows_change_no_gradient(method, name, reverse, few_at_once, monkeypa
     assert all(torch.equal(ours, whole) for ours, whole in zip(found, expected, strict=True))
     for ours, whole in zip(gradients, right, strict=True):
         assert_close(ours, whole, "gradients", name)
+
+
+@pytest.mark.parametrize("name", [name for name in CELLS if "cpu" in BACKENDS[name]])
+@examples(15)
+@given(st.data())
+def test_windows_of_a_step_or_a_few_against_the_oracle(name, data):
+    case = data.draw(cases(name))
+    method = data.draw(truncations() | st.just(Full()))
+    memory = data.draw(st.sampled_from([1, 1, 1500]))
+    expected = oracle_of(case, method)
+    with pytest.MonkeyPatch.context() as patch:
+        seen = watched_windows(patch, memory)
+        case.check(expected, method=method, backend="cpu")
+    assert seen or memory > 1
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

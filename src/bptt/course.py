@@ -77,11 +77,6 @@ class Window:
         reset = None if course.reset is None else self.take(course.reset).contiguous()
         self.course = Course(end - begin, course.batch, live, reset, reverse)
 
-    @property
-    def rows(self) -> slice:
-        """Which of (T * B) rows they are, where no sequence ends early or all go forward."""
-        return slice(self._span.start * self.whole.batch, self._span.stop * self.whole.batch)
-
     def take(self, leaf: Tensor) -> Tensor:
         """The steps of a (T, B, ...) tensor; a view where there is one."""
         return leaf[self._span] if self._rows is None else leaf[self._rows]
@@ -96,3 +91,47 @@ class Window:
         mask = live.view(steps.shape[:2])
         time, rows = self._rows
         leaf[time[mask], rows.expand_as(mask)[mask]] = steps[mask]
+
+
+class Stretch:
+    """Some of the steps of an unroll that follow each other in time.
+
+    Args:
+        course: of the whole.
+        start, stop: the steps.
+
+    Attributes:
+        course: of the steps: they run as a course of their own, the last live one first in reverse.
+    """
+
+    def __init__(self, course: Course, start: int, stop: int) -> None:
+        self.whole, self.start, self.stop = course, start, stop
+        steps, live = stop - start, None
+        if course.lengths is not None:
+            live = (course.lengths - start).clamp(0, steps)
+            live = None if bool((live == steps).all()) else live
+        reset = None if course.reset is None else course.reset[start:stop]
+        self.course = Course(steps, course.batch, live, reset, course.reverse)
+
+    @property
+    def before(self) -> Tensor:
+        """(B,) how many of each sequence's steps are processed before these."""
+        counts = self.whole.counts
+        return (
+            (counts - self.stop).clamp(min=0)
+            if self.whole.reverse
+            else counts.clamp(max=self.start)
+        )
+
+    @property
+    def rows(self) -> slice:
+        """Which of (T * B) rows they are."""
+        return slice(self.start * self.whole.batch, self.stop * self.whole.batch)
+
+    def take(self, leaf: Tensor) -> Tensor:
+        """The steps of a (T, B, ...) tensor: a view."""
+        return leaf[self.start : self.stop]
+
+    def put(self, leaf: Tensor, steps: Tensor) -> None:
+        """Write the steps of a (T, B, ...) tensor."""
+        leaf[self.start : self.stop] = steps

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bptt.course import Course, Window
+from bptt.course import Course, Stretch, Window
 from bptt.methods import binomial
 from bptt.methods.binomial import Advance
 from bptt.methods.checkpointed import Layout
@@ -94,7 +94,7 @@ def go_back(
 
 
 def put_all(
-    window: Window,
+    window: Window | Stretch,
     wholes: list[Tensor | None],
     parts: Sequence[Tensor | None],
     like: Leaves,

@@ -18,6 +18,7 @@ from bptt.fused.loop import (
     flat_leaf,
     loop,
     memories,
+    repeats,
     room_of,
     rows_of,
 )
@@ -82,7 +83,7 @@ def run(
     else:
         room = room_of(job, direction, seeds, None, rooms)
         kept, end = room.kept, room.end
-        if rooms is not None:
+        if rooms is not None and repeats(job, direction):
             room.run(job, direction, values, fixed, back=True)
         else:
             anew = _loop(job, direction, memories(job, direction, values, fixed), room)

@@ -17,7 +17,7 @@ from bptt.course import Window
 from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Fixed, Rooms, can_share
+from bptt.fused.loop import Fixed, Rooms
 from bptt.fused.windows import Left
 from bptt.methods.checkpointed import Checkpointed, Costs, Layout
 from bptt.step import Leaves
@@ -66,7 +66,7 @@ def costs_of(compiled: Compiled, batch: int) -> Costs:
 def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:
     """Outputs, the final state, and the states held for the way back."""
     fixed = direction.once.run(given.own)
-    rooms = _rooms(laid.job, direction)
+    rooms: Rooms = {}
 
     def segment(number: int, state: Leaves) -> tuple[Window, Leaves, Leaves]:
         job, window = laid.window(number)
@@ -75,11 +75,6 @@ def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves,
         return window, outputs, after
 
     return go_out(laid.layout, laid.job.course, given.initial, segment)
-
-
-def _rooms(job: Job, direction: Direction) -> Rooms | None:
-    """For all segments, where they can work in the same ones."""
-    return {} if can_share(job, direction) else None
 
 
 def _part(given: Given, window: Window, state: Leaves) -> Given:
@@ -117,7 +112,7 @@ class _Back:
         self.back = backward.direction(job, adjoints)
         self.fixed_out: Fixed = self.out.once.run(given.own)
         self.fixed_back: Fixed = self.back.once.run(given.own)
-        self.rooms_out, self.rooms_back = _rooms(job, self.out), _rooms(job, self.back)
+        self.rooms_out, self.rooms_back = Rooms(), Rooms()
         wanted = wanted[: len(given.inputs)]
         self.left = Left(given.inputs, len(given.fresh), wanted)
         self.through = adjoints[self.count :]

@@ -18,6 +18,7 @@ from bptt.fused.loop import (
     flat_leaf,
     loop,
     memories,
+    repeats,
     room_of,
     rows_of,
 )
@@ -52,7 +53,7 @@ def run(
     begin = _carries(direction, given.initial, job.compiled.dtype)
     room = room_of(job, direction, begin, given.initial, rooms)
     states = room.states
-    if rooms is not None:
+    if rooms is not None and repeats(job, direction):
         room.run(job, direction, values, fixed, back=False)
     elif job.stored is None:
         _loop(job, direction, given.fresh, memories(job, direction, values, fixed), room)
@@ -60,7 +61,7 @@ def run(
         states = _apart(job, direction, given.fresh, memories(job, direction, values, fixed), room)
     add_kept(direction, room.kept, values)
     if direction.reads_states:
-        _add_states(job, direction, values, begin, given.fresh, states)
+        _add_states(job, direction, values, room.begin, given.fresh, states)
     shown = _outputs(job, direction, values, fixed) if outputs else []
     carried = zip(direction.names.carried, given.initial, strict=True)
     return shown, [_leaf(room.end[name], leaf) for name, leaf in carried], values

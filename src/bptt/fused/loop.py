@@ -52,11 +52,11 @@ class Room:
             self._call.run(pack=False)
 
 
-Rooms = dict[int, Room]  # by steps: for segments that follow one another
+Rooms = dict[tuple, Room]  # by steps, and how states lie: for segments that follow one another
 
 
-def can_share(job: Job, direction: Direction) -> bool:
-    """Whether the segments of a job can use the same rooms."""
+def repeats(job: Job, direction: Direction) -> bool:
+    """Whether segments of a job may differ in nothing but what they read at each step."""
     course = job.course
     return bool(direction.loop.stages) and course.lengths is None and course.reset is None
 
@@ -73,41 +73,43 @@ def room_of(
         initial: the state before the first step, where states are to lie beside what is kept.
         rooms: those of earlier segments.
     """
-    steps = job.course.steps
-    room = None if rooms is None else rooms.get(steps)
+    course = job.course
+    shifted = initial is not None and direction.reads_states and _shifted(course)
+    key = course.steps, shifted
+    room = None if rooms is None else rooms.get(key)
     if room is None:
         own = begin if rooms is None else {name: leaf.clone() for name, leaf in begin.items()}
-        room = _made(job, direction, own, initial is not None)
+        room = _made(job, direction, own, shifted)
         if rooms is not None:
-            rooms[steps] = room
+            rooms[key] = room
     else:
         for name, leaf in begin.items():
             room.begin[name].copy_(leaf)
+    if course.dead is not None:
+        for memory in room.kept.values():  # no loop stores anything there, but sums read it
+            memory.index_fill_(0, course.dead, 0.0)
     for leaf, head in room.heads.items():
         assert initial is not None
         head.copy_(initial[leaf])
     return room
 
 
-def _made(job: Job, direction: Direction, begin: Rows, forward: bool) -> Room:
+def _made(job: Job, direction: Direction, begin: Rows, shifted: bool) -> Room:
     """A new room.
 
-    A state's memory has one step more than the sequence, with the first state in it, so that the
-    states before and after each step are two views of it.
+    Where the state before each step is the one stored a step earlier (`shifted`), its memory has
+    one step more than the sequence, with the first state in it: both are views of that.
     """
     course, dtype, batch = job.course, job.compiled.dtype, job.course.batch
-    dead, shifted = course.dead, forward and direction.reads_states and _shifted(course)
     room = Room(begin, {})
     for name, _, shape, leaf, _ in direction.kept:
         if leaf is None or not shifted:
-            memory = torch.empty(course.steps * batch, *shape, dtype=dtype)
+            room.kept[name] = torch.empty(course.steps * batch, *shape, dtype=dtype)
         else:
             whole = torch.empty((course.steps + 1) * batch, *shape, dtype=dtype)
             early, late = whole[:-batch], whole[batch:]
-            memory, room.states[leaf] = (early, late) if course.reverse else (late, early)
+            room.kept[name], room.states[leaf] = (early, late) if course.reverse else (late, early)
             room.heads[leaf] = whole[-batch:] if course.reverse else whole[:batch]
-        # In rows that do not count no loop stores anything, and nothing may be read there unwritten
-        room.kept[name] = memory if dead is None else memory.index_fill_(0, dead, 0.0)
     return room
 
 

@@ -83,20 +83,20 @@ def _reached(course: Course, spans: Spans, counts: Tensor) -> Tensor:
     found = torch.zeros(course.steps * course.batch, dtype=torch.bool)
     if len(counts):
         steps = torch.arange(max(int(counts.max()), 1))[:, None]
-        place = _first(course, spans) + (steps if course.reverse else -steps)
+        place = begins(course, spans) + (steps if course.reverse else -steps)
         place = place * course.batch + spans.sequence
         found[place[steps < counts]] = True
     return found
 
 
-def _first(course: Course, spans: Spans) -> Tensor:
+def begins(course: Course, spans: Spans) -> Tensor:
     """The time index that each run begins with."""
     return course.counts[spans.sequence] - spans.end if course.reverse else spans.end - 1
 
 
 def _groups(course: Course, spans: Spans) -> Iterator[Spans]:
     """Runs that lie near each other in time."""
-    order = torch.argsort(_first(course, spans), stable=True)
+    order = torch.argsort(begins(course, spans), stable=True)
     for start in range(0, len(order), ROWS):
         yield spans.where(order[start : start + ROWS])
 
@@ -147,7 +147,7 @@ def _run(work: _Work, spans: Spans, seeds: Rows, sums: _Sums, first: bool) -> No
         first: whether nothing has been left at their steps before.
     """
     job, course, own = work.job, work.job.course, spans.sequence
-    time, (early, late) = _first(course, spans), _window(course, spans)
+    time, (early, late) = begins(course, spans), _window(course, spans)
     window = slice(early * course.batch, late * course.batch)
     parts = {name: leaf[window] for name, leaf in sums.kept.items()}
     found = parts if first else {name: work.room(name, leaf) for name, leaf in parts.items()}
@@ -176,7 +176,7 @@ def _run(work: _Work, spans: Spans, seeds: Rows, sums: _Sums, first: bool) -> No
 
 def _window(course: Course, spans: Spans) -> tuple[int, int]:
     """The time indices that the runs go through."""
-    first = _first(course, spans)
+    first = begins(course, spans)
     if course.reverse:
         return max(int(first.min()), 0), min(int((first + spans.back).max()), course.steps)
     return max(int((first + 1 - spans.back).min()), 0), int(first.max()) + 1

@@ -16,11 +16,12 @@ from bptt.backends.segments import put_all
 from bptt.backends.sweeps import add
 from bptt.compiler.compiled import Direction
 from bptt.compiler.graph import NO_MEMORY
-from bptt.course import Window
+from bptt.course import Course, Stretch, Window
 from bptt.fused import backward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Fixed, Rooms, can_share
+from bptt.fused.loop import Fixed, Rooms
+from bptt.fused.runs import begins
 from bptt.methods.spans import Spans, Way
 from bptt.step import Leaves
 
@@ -42,7 +43,7 @@ class Left:
         self._fresh: list[Tensor | None] = [None] * fresh
         self._reached: Fixed = {}
 
-    def add(self, window: Window, found: Adjoints, shared: bool = False) -> None:
+    def add(self, window: Window | Stretch, found: Adjoints, shared: bool = False) -> None:
         """What one window has left; `shared` if others may have left something at its steps."""
         put_all(window, self._inputs, found.inputs, self._like, self._wanted, shared)
         self._fresh = [add(a, b) for a, b in zip(self._fresh, found.fresh, strict=True)]
@@ -106,19 +107,42 @@ def _steps(job: Job, direction: Direction) -> int:
     numbers = sum(math.prod(graph[n].shape) for n in made if graph[n].op not in NO_MEMORY)
     row = job.course.batch * job.compiled.dtype.itemsize
     size, steps = max(MEMORY // max(numbers * row, 1), 1), job.course.steps
-    return steps if steps < 2 * size or not can_share(job, direction) else size
+    return steps if steps < 2 * size else size
 
 
-def _windows(job: Job, spans: Spans | None, size: int) -> Iterator[tuple[Window, Way]]:
-    """The last window first, each with what goes back in it."""
+def _windows(job: Job, spans: Spans | None, size: int) -> Iterator[tuple[Stretch, Way]]:
+    """The last window first, each with what goes back in it; none where no sequence has steps."""
     course = job.course
-    for begin in range((course.steps - 1) // size * size, -1, -size):
-        end = min(begin + size, course.steps)
-        if spans is None:
-            yield Window(course, begin, end), job.method
-            continue
-        runs = spans.where(((spans.end > begin) & (spans.end <= end)).nonzero().flatten())
-        if len(runs.end):
-            # One step more than they go back, or they would seem to reach the initial state.
-            first = max(int((runs.end - runs.back).min()) - 1, 0)
-            yield Window(course, first, end), _Part(runs._replace(end=runs.end - first))
+    longest = int(course.counts.max())
+    starts = range(0, longest, size)
+    starts = starts if course.reverse else reversed(starts)
+    if spans is not None:
+        yield from _with_runs(course, spans, list(starts), size)
+        return
+    for start in starts:
+        yield Stretch(course, start, min(start + size, longest)), job.method
+
+
+def _with_runs(
+    course: Course, spans: Spans, starts: Sequence[int], size: int
+) -> Iterator[tuple[Stretch, Way]]:
+    """Windows of the runs that begin in `size` steps from each of `starts`, as wide as need be."""
+    first = begins(course, spans).clamp(min=0)  # a sequence without steps: its final state
+    first, order = torch.sort(first, stable=True)
+    spans, edges = spans.where(order), torch.tensor(starts)
+    places = [torch.searchsorted(first, edge).tolist() for edge in (edges, edges + size)]
+    for begin, end in zip(*places, strict=True):
+        if begin < end:
+            yield _around(course, spans.where(slice(begin, end)), first[begin:end])
+
+
+def _around(course: Course, spans: Spans, first: Tensor) -> tuple[Stretch, Way]:
+    """A window as wide as some runs need, which begin at the steps `first`."""
+    # One step more than they go back, or they would seem to reach the initial state.
+    if course.reverse:
+        start, stop = int(first.min()), min(int((first + spans.back).max()) + 1, course.steps)
+    else:
+        start, stop = max(int((first - spans.back).min()), 0), int(first.max()) + 1
+    window = Stretch(course, start, stop)
+    end = spans.end - window.before[spans.sequence]
+    return window, _Part(spans._replace(end=end))

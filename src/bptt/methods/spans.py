@@ -32,7 +32,7 @@ class Spans(NamedTuple):
         """(R,) bool, whether a run goes on into the initial state."""
         return self.back == self.end
 
-    def where(self, rows: Tensor) -> "Spans":
+    def where(self, rows: Tensor | slice) -> "Spans":
         """Some of the runs."""
         return Spans(*(part[rows] for part in self))
 
