@@ -80,7 +80,25 @@ CELLS = {
     "counting": lambda: Function(counts=True),
 }
 BACKENDS = {name: ["reference", "cpu"] for name in CELLS} | {"counting": ["reference"]}
+
+
+class Poles(nn.Module):
+    """No number comes of it where the input or the state is zero, forward or on the way back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.W, self.V = nn.Parameter(0.1 * torch.randn(H, H)), nn.Parameter(torch.rand(INPUTS, H))
+
+    def initial_state(self, batch_size: int) -> Tensor:
+        return self.W.new_ones(batch_size, H)
+
+    def forward(self, x, h):
+        h = torch.sigmoid((1 / x) @ self.V + h.abs().log() @ self.W)
+        return x.abs().log() @ self.V * h.log(), h
+
+
 LONG = {
+    "poles": Poles,
     "normed": lambda: cells.LayerNormLSTM(INPUTS, H),  # several operations before the loop
     "two biases": lambda: nn.RNNCell(INPUTS, H),  # with one gradient
 }
@@ -881,6 +899,16 @@ def test_windows_of_a_step_or_a_few_against_the_oracle(name, data):
         seen = watched_windows(patch, memory)
         case.check(expected, method=method, backend="cpu")
     assert seen or memory > 1
+
+
+@for_each_method
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("reverse", [False, True])
+@pytest.mark.parametrize("lengths", [[10, 10, 9], [10, 3, 2], [10, 0, 9]])
+def test_padding_meets_no_pole(way, backend, reverse, lengths):
+    """Where sequences have ended stand zeros, whose logarithm times zero is no number."""
+    case, method = case_of("poles", 10, 3, lengths=lengths, reverse=reverse), METHODS[way]()
+    case.check(oracle_of(case, method), method=method, backend=backend)
 
 
 @pytest.mark.parametrize("backend", ["reference", "cpu"])

@@ -9,14 +9,21 @@ import torch
 
 from bptt.compiler import split, verify
 from bptt.compiler.arrange import Names, arrange
-from bptt.compiler.graph import LEAVES, Graph
+from bptt.compiler.graph import CONTRACTIONS, LEAVES, SUMS, Graph
 from bptt.compiler.lower import Step, lower
 from bptt.compiler.once import Once
 from bptt.compiler.parallel import Parallel, parallel
 from bptt.compiler.record import Ref
 from bptt.compiler.split import Columns
-from bptt.compiler.stages import Loop
+from bptt.compiler.stages import MASKS, Loop
 from bptt.compiler.trace import Trace
+
+# What gives numbers of moderate size where it takes such.
+BOUNDED = frozenset(
+    (*LEAVES, *SUMS, *CONTRACTIONS, *MASKS, "number", "slice", "cat", "reshape", "permute",
+     "expand", "sum", "max", "add", "sub", "mul", "neg", "abs", "sign", "maximum", "minimum",
+     "where", "sin", "cos", "atan", "tanh", "sigmoid", "erf", "erfc", "floor", "ceil", "round", "trunc")
+)  # fmt: skip
 
 
 class Slot(NamedTuple):
@@ -75,6 +82,37 @@ class Direction:
     def tells_rows_apart(self) -> bool:
         """Whether it matters which step or sequence a row is of."""
         return any(node.op in ("sequence", "steps") for node in self.columns.graph.nodes)
+
+    @functools.cached_property
+    def bounded(self) -> bool:
+        """Whether what comes after the loop is a number wherever what it takes is one."""
+        graph = self.columns.graph
+        divides = [n for n in self._late if graph[n].op == "div"]
+        return all(graph[n].op in BOUNDED for n in self._late.difference(divides)) and all(
+            graph[graph[n].operands[1]].op == "number" for n in divides
+        )
+
+    @functools.cached_property
+    def adjoints(self) -> frozenset[int]:
+        """What hangs on a loss or on the step behind: where there is neither, it is zero."""
+        graph = self.columns.graph
+        leaves = [n for n, node in enumerate(graph.nodes) if node.op in ("d_output", "d_state")]
+        return frozenset(graph.descendants(leaves))
+
+    @functools.cached_property
+    def factors(self) -> frozenset[int]:
+        """What comes in after the loop as a factor of adjoints, to be summed, and no other way."""
+        graph, found = self.columns.graph, set(self.after.given)
+        for n in self._late:
+            operands = graph[n].operands
+            if graph[n].op != "outer" or self.adjoints.isdisjoint(operands):
+                found.difference_update(operands)
+        return frozenset(found.difference(self.columns.after))
+
+    @property
+    def _late(self) -> set[int]:
+        """What is computed after the loop."""
+        return self.columns.graph.between(self.columns.after, set(self.after.given))
 
 
 class Compiled:

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
-from bptt.fused import runs
+from bptt.fused import runs, sums
 from bptt.fused.forward import add_kept, computed
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import (
@@ -25,7 +25,6 @@ from bptt.fused.loop import (
 from bptt.step import Leaves
 
 Found = list[Tensor | None]
-FEW = 4  # one row in so many that does not count: leaving those out takes longer than they do
 
 
 class Adjoints(NamedTuple):
@@ -88,7 +87,7 @@ def run(
         else:
             anew = _loop(job, direction, memories(job, direction, values, fixed), room)
     add_kept(direction, kept, values)
-    return _adjoints(job, direction, given, _after(job, direction, values, fixed), end, anew)
+    return _adjoints(job, direction, given, sums.after(job, direction, values, fixed), end, anew)
 
 
 def _loop(job: Job, direction: Direction, reads: Rows, room: Room) -> Rows:
@@ -122,37 +121,6 @@ def _seeds(
             seed = torch.zeros(leaf.shape, dtype=dtype) if adjoint is None else adjoint
             seeds[name] = flat_leaf(seed, dtype)
     return seeds
-
-
-def _after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict[int, Tensor]:
-    """Gradients of inputs and weights, from live rows alone: padding may hold anything."""
-    course, run = job.course, direction.after
-    given = [values[n] for n in run.given]
-    rows, live, dead = course.steps * course.batch, course.live, course.dead
-    if live is None or dead is None or not len(dead):
-        found = run.run(given, fixed, course.steps, rows)
-        return dict(zip(direction.columns.after, found, strict=True))
-    sound = {  # zeros, or the state that a sequence ended with
-        *direction.names.kept.values(),
-        *job.compiled.forward.names.kept.values(),
-        *(slot.node for slot in job.compiled.states),
-    }
-    graph = direction.columns.graph
-    if direction.tells_rows_apart or len(dead) * FEW < rows:
-        given = [
-            value if node in sound else value.clone().index_fill_(0, dead, 0.0)
-            for node, value in zip(run.given, given, strict=True)
-        ]
-        found = run.run(given, fixed, course.steps, rows)
-        return dict(zip(direction.columns.after, found, strict=True))
-    index = live.nonzero().flatten()
-    given = [g.index_select(0, index) for g in given]
-    found = run.run(given, fixed, course.steps, len(index))
-    return {
-        node: tensor if graph[node].op in ("outer", "total", "linear") else
-        tensor.new_zeros(rows, *tensor.shape[1:]).index_copy_(0, index, tensor)
-        for node, tensor in zip(direction.columns.after, found, strict=True)
-    }  # fmt: skip
 
 
 def _adjoints(

@@ -110,6 +110,8 @@ class _Back:
         self.adjoints = adjoints[: self.count]
         self.out = job.compiled.forward
         self.back = backward.direction(job, adjoints)
+        # whether it takes what comes after the loop, where outputs are made
+        self.takes_late = not {*self.out.columns.after}.isdisjoint(self.back.taken)
         self.fixed_out: Fixed = self.out.once.run(given.own)
         self.fixed_back: Fixed = self.back.once.run(given.own)
         self.rooms_out, self.rooms_back = Rooms(), Rooms()
@@ -121,13 +123,13 @@ class _Back:
         """The state after a segment."""
         job, window = self.laid.window(segment)
         part = _part(self.given, window, state)
-        return self._forward(job, part)[0]
+        return self._forward(job, part, outputs=False)[0]
 
     def visit(self, segment: int, state: Leaves) -> None:
         """Run a segment from its state, and go back through it."""
         job, window = self.laid.window(segment)
         part = _part(self.given, window, state)
-        _, values = self._forward(job, part)
+        _, values = self._forward(job, part, outputs=self.takes_late)
         losses = [None if leaf is None else window.take(leaf) for leaf in self.adjoints]
         adjoints = [*losses, *self.through]
         found = backward.run(
@@ -136,9 +138,9 @@ class _Back:
         self.through = found.initial
         self.left.add(window, found)
 
-    def _forward(self, job: Job, part: Given) -> tuple[Leaves, Values]:
-        """The state after a segment, and all values in it."""
+    def _forward(self, job: Job, part: Given, *, outputs: bool) -> tuple[Leaves, Values]:
+        """The state after a segment, and all values in it, those of its outputs if wanted."""
         _, after, values = forward.run(
-            job, part, self.fixed_out, self.out, outputs=False, rooms=self.rooms_out
+            job, part, self.fixed_out, self.out, outputs=outputs, rooms=self.rooms_out
         )
         return after, values

@@ -1,0 +1,75 @@
+"""What the way back leaves, from rows that count alone: padding may hold anything.
+
+Adjoints are zero in rows that do not count, but zero times what stands there need not be: it may be
+no number, or become one on the way, as the logarithm of zero does. So those rows are left out; or,
+where they are few, they are filled with what is safe.
+"""
+
+from torch import Tensor
+
+from bptt.compiler.compiled import Direction
+from bptt.course import Course
+from bptt.fused.job import Job, Values
+from bptt.fused.loop import Fixed
+
+FEW = 4  # one row in so many that does not count: leaving those out takes longer than they do
+
+
+def after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict[int, Tensor]:
+    """Gradients of inputs and weights, by node."""
+    course, run, nodes = job.course, direction.after, direction.columns.after
+    rows, dead = course.steps * course.batch, course.dead
+    if dead is None or not len(dead):
+        given = [values[node] for node in run.given]
+    elif direction.tells_rows_apart or (direction.bounded and len(dead) * FEW < rows):
+        given = _filled(job, direction, values, dead)
+    else:
+        return _left_out(course, direction, values, fixed)
+    return dict(zip(nodes, run.run(given, fixed, course.steps, rows), strict=True))
+
+
+def _left_out(
+    course: Course, direction: Direction, values: Values, fixed: Fixed
+) -> dict[int, Tensor]:
+    """From the rows that count, brought together."""
+    assert course.live is not None
+    run, index, graph = direction.after, course.live.nonzero().flatten(), direction.columns.graph
+    given = [values[node].index_select(0, index) for node in run.given]
+    found = run.run(given, fixed, course.steps, len(index))
+    return {
+        node: tensor if graph[node].op in ("outer", "total", "linear") else
+        tensor.new_zeros(len(course.live), *tensor.shape[1:]).index_copy_(0, index, tensor)
+        for node, tensor in zip(direction.columns.after, found, strict=True)
+    }  # fmt: skip
+
+
+def _filled(job: Job, direction: Direction, values: Values, dead: Tensor) -> list[Tensor]:
+    """What the column takes, safe in rows that do not count."""
+    kept = direction.names.kept.values()  # zero there: the loop's own
+    known = {
+        *job.compiled.forward.names.kept.values(),  # as forward left them: zero
+        *(slot.node for slot in job.compiled.states),  # or the state that a sequence ended with
+    }
+    given = []
+    for node in direction.after.given:
+        value = values[node]
+        if node in direction.adjoints:
+            value = value if node in kept else value.clone().index_fill_(0, dead, 0.0)
+        elif not direction.bounded:
+            value = _with_a_live_row(job.course, value, dead)
+        elif node not in known and not _is_safe(direction, node, value, dead):
+            value = value.clone().index_fill_(0, dead, 0.0)
+        given.append(value)
+    return given
+
+
+def _is_safe(direction: Direction, node: int, value: Tensor, dead: Tensor) -> bool:
+    """Whether zero times what stands in rows that do not count is zero."""
+    return node in direction.factors and bool(value.index_select(0, dead).isfinite().all())
+
+
+def _with_a_live_row(course: Course, value: Tensor, dead: Tensor) -> Tensor:
+    """A copy that repeats a row that counts in those that do not."""
+    assert course.lengths is not None
+    live = value[int(course.lengths.argmax())]  # of the longest sequence, at the first step
+    return value.clone().index_copy_(0, dead, live.expand(len(dead), *live.shape))
