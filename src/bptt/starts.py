@@ -1,5 +1,7 @@
 """The state that each step of an unroll starts from."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor
 
@@ -32,3 +34,34 @@ def before(course: Course, after: Tensor, first: Tensor, fresh: Tensor | None) -
         anew = course.reset.flatten().nonzero().flatten()
         found.flatten(0, 1).index_copy_(0, anew, fresh.index_select(0, anew % course.batch))
     return found
+
+
+def around(course: Course, first: Sequence[Tensor], fresh: Sequence[Tensor] | None) -> list[Tensor]:
+    """(T, B, ...) leaves of the state before each step, where a step only passes them round.
+
+    Args:
+        course: who steps when.
+        first: (B, ...) per leaf, what sequences start from; a step makes each leaf the next one,
+            and the last one the first. One leaf alone stays as it is.
+        fresh: (B, ...) per leaf, what resets start from; None where there are no resets.
+
+    >>> course = Course(4, 1, None, None, False)
+    >>> [leaf.flatten().tolist() for leaf in around(course, [torch.zeros(1), torch.ones(1)], None)]
+    [[0.0, 1.0, 0.0, 1.0], [1.0, 0.0, 1.0, 0.0]]
+    """
+    time, rows = torch.arange(course.steps)[:, None], torch.arange(course.batch)
+    place = (course.counts - 1 - time if course.reverse else time).expand(-1, course.batch)
+    last = torch.full_like(place, -1)
+    if course.reset is not None and fresh is not None:
+        found = torch.where(course.reset & (place >= 0), place, -1)
+        last = found.flip(0).cummax(0)[0].flip(0) if course.reverse else found.cummax(0)[0]
+    since, anew = place - last.clamp(min=0), (last >= 0)
+    leaves = []
+    for number in range(len(first)):
+        turn = (since + number) % len(first)
+        leaf = torch.stack(list(first))[turn, rows]
+        if fresh is not None:
+            mask = anew.reshape(*anew.shape, *[1] * (leaf.dim() - 2))
+            leaf = torch.where(mask, torch.stack(list(fresh))[turn, rows], leaf)
+        leaves.append(leaf)
+    return leaves

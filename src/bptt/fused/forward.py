@@ -5,10 +5,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bptt import starts
 from bptt.compiler.compiled import Direction
 from bptt.compiler.parallel import Parallel
 from bptt.course import Course
+from bptt.fused import states
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import (
     Fixed,
@@ -52,16 +52,17 @@ def run(
     values.update(computed(direction.before, direction.columns.before, values, fixed, course))
     begin = _carries(direction, given.initial, job.compiled.dtype)
     room = room_of(job, direction, begin, given.initial, rooms)
-    states = room.states
+    reset = _reset(job, direction, given.fresh)
+    begun = states.Begun(course, room.begin, None if reset is None else reset[1], {})
     if rooms is not None and repeats(job, direction):
         room.run(job, direction, values, fixed, back=False)
     elif job.stored is None:
         _loop(job, direction, given.fresh, memories(job, direction, values, fixed), room)
     else:
-        states = _apart(job, direction, given.fresh, memories(job, direction, values, fixed), room)
+        begun = _apart(job, direction, given.fresh, memories(job, direction, values, fixed), room)
     add_kept(direction, room.kept, values)
     if direction.reads_states:
-        _add_states(job, direction, values, room.begin, given.fresh, states)
+        states.add(job, direction, values, begun, room.states if job.stored is None else {})
     shown = _outputs(job, direction, values, fixed) if outputs else []
     carried = zip(direction.names.carried, given.initial, strict=True)
     return shown, [_leaf(room.end[name], leaf) for name, leaf in carried], values
@@ -112,14 +113,8 @@ def _by_parts(
     return whole
 
 
-def _apart(
-    job: Job, direction: Direction, fresh: Leaves, reads: Rows, room: Room
-) -> dict[int, Tensor]:
-    """The first steps each from its stored state, as the rows of one step; the rest as ever.
-
-    Returns:
-        (T, B, width) per leaf: the states before each step.
-    """
+def _apart(job: Job, direction: Direction, fresh: Leaves, reads: Rows, room: Room) -> states.Begun:
+    """The first steps each from its stored state, as the rows of one step; the rest as ever."""
     assert job.stored is not None
     course, names, kept, reset = (
         job.course,
@@ -148,30 +143,8 @@ def _apart(
         dropped = {name: torch.empty_like(leaf) for name, leaf in found.items()}
         given = {**reads, **at_once, **tiled}
         loop(job, direction, given, (1, cut), None, found, dropped, None)
-    return _before_apart(job, direction, kept, found, begin, rest)
-
-
-def _before_apart(
-    job: Job,
-    direction: Direction,
-    kept: Rows,
-    found: Rows,
-    begin: Rows,
-    reset: tuple | None,
-) -> dict[int, Tensor]:
-    batch, carried = job.course.batch, direction.names.carried
-    states = {}
-    for part in direction.kept:
-        if part.leaf is not None:
-            name = carried[part.leaf]
-            after = kept[part.name][len(found[name]) :]
-            window = Course(
-                len(after) // batch, batch, None, None if reset is None else reset[0], False
-            )
-            fresh = None if reset is None else reset[1][name]
-            before = _before(window, after, begin[name], fresh)
-            states[part.leaf] = torch.cat([found[name].view(-1, *part.shape), before])
-    return states
+    mask, anew = (None, None) if rest is None else rest[:2]
+    return states.Begun(Course(shape[0], batch, None, mask, False), begin, anew, found)
 
 
 def _given(job: Job, inputs: Leaves) -> Values:
@@ -197,33 +170,6 @@ def _leaf(row: Tensor, like: Tensor) -> Tensor:
     """(B, width) in the shape and dtype of a state's leaf."""
     row = row if like.dtype is row.dtype else row != 0
     return row if row.shape == like.shape else row.reshape(like.shape)
-
-
-def _add_states(
-    job: Job,
-    direction: Direction,
-    values: Values,
-    begin: Rows,
-    fresh: Leaves,
-    states: dict[int, Tensor],
-) -> None:
-    """The states before each step, as values of the graph."""
-    compiled, course = job.compiled, job.course
-    for node, leaf, _ in compiled.states:
-        before, after = states.get(leaf), values.get(compiled.step.state[leaf])
-        if before is None and after is not None:
-            first = begin[direction.names.carried[leaf]]
-            anew = flat_leaf(fresh[leaf], compiled.dtype) if fresh else None
-            before = _before(course, after, first, anew)
-        if before is not None:
-            values[node] = before
-
-
-def _before(course: Course, rows: Tensor, first: Tensor, fresh: Tensor | None) -> Tensor:
-    """(T * B, ...) the state that each step starts from; `first` and `fresh` are (B, width)."""
-    return starts.before(course, rows.reshape(course.steps, *first.shape), first, fresh).view_as(
-        rows
-    )
 
 
 def add_kept(direction: Direction, kept: Rows, values: Values) -> None:

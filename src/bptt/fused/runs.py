@@ -121,7 +121,7 @@ class _Work:
         found = {**whole, **{name: whole[name][window] for name in names.step}}
         for name, node in names.step.items():
             if node in self.direction.linear:
-                flat, enters = found[name].flatten(1), self._enters[window, None]
+                flat, enters = _flat(found[name]), self._enters[window, None]
                 if not bool(enters.all()):
                     masked = self.room(name, flat)
                     found[name] = torch.where(enters, flat, flat.new_zeros(()), out=masked)
@@ -134,6 +134,11 @@ class _Work:
         if room is None or len(room) < len(like):
             room = self._room[name] = torch.empty_like(like)
         return room[: len(like)]
+
+
+def _flat(rows: Tensor) -> Tensor:
+    """(rows, width), of rows that may be single numbers."""
+    return rows.flatten(1) if rows.dim() > 1 else rows[:, None]
 
 
 def _run(work: _Work, spans: Spans, seeds: Rows, sums: _Sums, first: bool) -> None:

@@ -1,0 +1,129 @@
+"""States that no loop stores, and other things beside the loop: kernels against the reference."""
+
+import pytest
+import torch
+from torch import nn
+from torch.utils import _pytree as pytree
+
+import bptt
+from bptt.testing import assert_close
+
+pytestmark = pytest.mark.usefixtures("double")
+
+INPUTS, H = 3, 4
+
+
+class Written(nn.Module):
+    """A cell whose step is one function, with as many leaves of state as it needs."""
+
+    def __init__(self, step, *leaves):
+        super().__init__()
+        self.step, self.leaves = step, leaves
+        self.W, self.U = nn.Parameter(torch.randn(INPUTS, H)), nn.Parameter(torch.randn(H, H) / 2)
+        self.v = nn.Parameter(torch.randn(H))
+        self.read = nn.Sequential(nn.LayerNorm(H), nn.Linear(H, 2))
+
+    def initial_state(self, batch_size):
+        leaves = tuple(leaf.expand(batch_size, *leaf.shape).clone() for leaf in self.leaves)
+        return leaves if len(leaves) > 1 else leaves[0]
+
+    def forward(self, x, state):
+        return self.step(self, x, state)
+
+
+def context(c, x, s):
+    """One leaf stays as it is, and every step reads it."""
+    h = torch.tanh(x @ c.W + s[0] @ c.U + s[1])
+    return h * s[1], (h, s[1])
+
+
+def turning(c, x, s):
+    """Two leaves change places; a third one drives an output."""
+    h = torch.tanh(x @ c.W + s[2] @ c.U)
+    return s[0] * h, (s[1], s[0], h)
+
+
+def delayed(c, x, s):
+    """A line of three, the first of them made of the input alone."""
+    return torch.tanh(s[2] @ c.U) + s[1] * c.v, (x @ c.W, s[0], s[1])
+
+
+def fired(c, x, s):
+    """Whether a unit fired is a leaf of its own."""
+    h = torch.where(s[1], 0.1, 0.9) * s[0] + x @ c.W
+    return torch.sigmoid(h) * s[1], (h, h > 0.5)
+
+
+def scored(c, x, h):
+    h = torch.tanh(x @ c.W + h @ c.U)
+    return c.read(h), h
+
+
+def counted(c, x, h):
+    """The state is one number a sequence."""
+    return torch.tanh(x.sum(-1) * c.v[0] + h * c.v[1])
+
+
+ZEROS, FIRED = torch.zeros(H), torch.zeros(H, dtype=torch.bool)
+CELLS = {
+    "context": lambda: Written(context, ZEROS, torch.ones(H)),
+    "turning": lambda: Written(turning, ZEROS, torch.ones(H), ZEROS),
+    "delayed": lambda: Written(delayed, ZEROS, ZEROS, ZEROS),
+    "unchanged": lambda: Written(lambda c, x, h: (x @ c.W, h), ZEROS),
+    "fired": lambda: Written(fired, ZEROS, FIRED),
+    "scored": lambda: Written(scored, ZEROS),
+    "counted": lambda: Written(counted, torch.zeros(())),
+}
+METHODS = [bptt.Full(), bptt.Truncated(2, 5), bptt.Checkpointed(segments=2)]
+
+
+def found(cell, backend, method, *, steps, lengths, reverse, resets):
+    """Outputs, final state and gradients of everything, with NaN in the padding."""
+    torch.manual_seed(1)
+    x = torch.randn(steps, 3, INPUTS)
+    if lengths is not None:
+        x[torch.arange(steps)[:, None] >= torch.tensor(lengths)] = torch.nan
+    x.requires_grad_()
+    states = [pytree.tree_map(start, cell.initial_state(3)) for _ in range(2)]
+    mask = torch.rand(steps, 3) < 0.2 if resets else None
+    fresh = states[1] if resets else None
+    outputs, final = bptt.unroll(
+        cell, x, states[0], lengths=lengths, reverse=reverse, reset=mask, reset_state=fresh,
+        method=method, backend=backend,
+    )  # fmt: skip
+    leaves = [leaf for leaf in pytree.tree_leaves((outputs, final)) if leaf.is_floating_point()]
+    loss = sum((leaf * torch.randn_like(leaf)).sum() for leaf in leaves)
+    sources = [s for s in pytree.tree_leaves((x, states)) if s.requires_grad]
+    gradients = torch.autograd.grad(loss, [*sources, *cell.parameters()], materialize_grads=True)
+    return leaves, gradients
+
+
+def start(leaf):
+    if leaf.dtype == torch.bool:
+        return torch.rand(leaf.shape) < 0.5
+    return torch.randn(leaf.shape, requires_grad=True)
+
+
+@pytest.mark.parametrize("name", CELLS)
+def test_states_that_no_loop_stores(name):
+    torch.manual_seed(0)
+    cell = CELLS[name]()
+    for steps, lengths in ((7, None), (20, [20, 17, 18])):
+        for reverse, resets in ((False, False), (False, True), (True, False), (True, True)):
+            case = {"steps": steps, "lengths": lengths, "reverse": reverse, "resets": resets}
+            for method in METHODS:
+                expected = found(cell, "reference", method, **case)
+                ours = found(cell, "cpu", method, **case)
+                pairs = zip(pytree.tree_leaves(ours), pytree.tree_leaves(expected), strict=True)
+                for number, (one, right) in enumerate(pairs):
+                    assert_close(one, right, "gradients", f"{name}, {number} of {case}, {method}")
+
+
+def test_segments_of_a_cell_whose_way_back_reads_its_read_out():
+    torch.manual_seed(0)
+    cell, case = CELLS["scored"](), {"lengths": None, "reverse": False, "resets": False}
+    ours, expected = (
+        found(cell, "cpu", method, steps=200, **case)
+        for method in (bptt.Checkpointed(segments=3), bptt.Full())
+    )
+    torch.testing.assert_close(ours, expected)
