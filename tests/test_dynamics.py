@@ -1,6 +1,7 @@
 """Jacobians, Lyapunov exponents, saturation, diagnosis and watching against what is known."""
 
 import contextlib
+import csv
 import inspect
 import math
 import sys
@@ -18,11 +19,12 @@ from bptt.errors import ArgumentError, CellError, RunWarning
 from bptt.inspect.credit import credit
 from bptt.inspect.diagnosis import diagnose
 from bptt.inspect.finding import SEVERITIES
-from bptt.inspect.jacobian import jacobians
+from bptt.inspect.jacobian import jacobians, matrices
 from bptt.inspect.lyapunov import lyapunov
 from bptt.inspect.saturation import saturation
 from bptt.inspect.sinks import Table
-from bptt.inspect.subject import as_cell
+from bptt.inspect.subject import as_cell, subject
+from bptt.inspect.trajectory import follow
 from bptt.inspect.watch import EVERY, watch
 from bptt.listeners import LISTENERS
 
@@ -96,6 +98,50 @@ def test_a_cell_that_draws_is_differentiated_with_the_numbers_it_drew():
     assert np.allclose(found.norm, again.norm, atol=1e-5)
 
 
+@pytest.mark.usefixtures("double")
+def test_a_unit_has_its_row_of_the_jacobian():
+    cell, x = LSTM(INPUTS, H), torch.randn(T, B, INPUTS)
+    path = follow(subject(cell, x, backend="reference"))
+    ((_, whole),) = matrices(path, path.live)
+    found = jacobians(cell, x, unit=-1, backend="reference")  # the last of c
+    row = whole.view(T, B, 2 * H, 2 * H)[:, :, -1]
+    assert np.allclose(found.norm, row.norm(dim=-1))
+    assert np.allclose(found.spectral_radius, row[..., -1].abs())
+    assert (found.unit, found.singular_values.shape) == (2 * H - 1, (T, B, 1))
+
+
+KINKS = {  # a step, what its text says, how many of the 3 x 2 x 2 numbers met it
+    "infinite": (lambda x, s: s.sqrt() + x, "slope is infinite", 6),
+    "corner": (lambda x, s: torch.relu(s) + x, "corner", 6),
+    "branch": (lambda x, s: torch.where(s > 0, s, 2 * s) + x, "corner", 6),
+    "jump": (lambda x, s: s + torch.round(s) + x, "jumps", 0),
+    "own": (lambda x, s: bptt.cells.Triangle()(s) + x, "backward pass of its own", 0),
+    "smooth": (lambda x, s: torch.tanh(s) + x, "", 0),
+}
+
+
+@pytest.mark.parametrize("name", KINKS)
+def test_where_a_step_has_no_derivative_is_said(name):
+    cell, text, met = KINKS[name]
+    x = torch.zeros(3, 2, 1)
+    given = {"state": torch.tensor([[0.0, 0.0], [1.0, 1.0]]), "backend": "reference"}
+    found = jacobians(cell, x, **given), credit(cell, x, torch.square, **given)
+    for notes in (one.notes for one in found):
+        assert len(notes) == (name != "smooth")
+        file = "surrogate.py" if name == "own" else "test_dynamics.py"
+        assert all(text in note and f"{file}:" in note for note in notes)
+        assert not met or f"for {met} of 12 numbers, first at step 0, sequence 0" in notes[0]
+        assert str(Path(__file__).parent) not in "".join(notes)
+    assert all(note in " ".join(str(found[0]).split()) for note in notes)
+    said = diagnose(cell, x, torch.square, **given)
+    kinds = [one.severity for one in said.findings if one.name == "not differentiable"]
+    assert kinds == ["problem" if name == "infinite" else "note"] * (name != "smooth")
+    assert "exploding" not in said
+    if name == "infinite":
+        with pytest.raises(ArgumentError, match=r"not finite.* sqrt .*slope is infinite"):
+            lyapunov(cell, torch.zeros(50, 2, 1), **given)
+
+
 def test_what_is_not_differentiable_is_said():
     def lookup(x, s):
         return s + 1
@@ -113,6 +159,7 @@ def test_what_is_not_differentiable_is_said():
 
     found = jacobians(root, torch.zeros(3, 2, 1), state=torch.tensor([[0.0], [1.0]]))
     assert found.broken == (0, 0)
+    assert "not finite at step 0, sequence 0" in repr(found)
 
     def of_all_rows(x, s):
         return s - s.mean(0)
@@ -133,12 +180,53 @@ def _logistic(x, s):
     return 4 * s * (1 - s)
 
 
+def _tent(x, s):
+    """Slope 1.9 up and down: a corner, where it is 1.9 or -1.9."""
+    return 1.9 * torch.minimum(s, 1 - s)
+
+
+def _lozi(x, s):
+    """The Lozi map, a = 1.7, b = 0.5: Hénon's with a corner in place of the bend."""
+    return torch.stack([1 - 1.7 * s[:, 0].abs() + s[:, 1], 0.5 * s[:, 0]], 1)
+
+
+def _lorenz(x, s, step=0.02):
+    """The Lorenz system, sigma = 10, rho = 28, beta = 8/3: a step of Runge and Kutta's."""
+
+    def rate(s):
+        a, b, c = s.unbind(1)
+        return torch.stack([10 * (b - a), a * (28 - c) - b, a * b - 8 / 3 * c], 1)
+
+    k1 = rate(s)
+    k2 = rate(s + step / 2 * k1)
+    k3 = rate(s + step / 2 * k2)
+    return s + step / 6 * (k1 + 2 * k2 + 2 * k3 + rate(s + step * k3))
+
+
+@pytest.mark.usefixtures("double")
+def test_exponents_of_a_flow_are_the_published_ones_and_settle():
+    # Sprott 2003, appendix A: 0.9056, 0, -14.5723 a unit of time; their sum is -(10 + 1 + 8/3).
+    state = torch.tensor([1.0, 1, 20]) + torch.randn(8, 3)
+    found = lyapunov(_lorenz, torch.zeros(2500, 8, 1), state=state, backend="reference")
+    known, error = np.array([0.9056, 0, -14.5723]), found.error / 0.02
+    assert (np.abs(found.exponents / 0.02 - known) < np.maximum(4 * error, 0.02)).all()
+    assert (error < 0.06).all()
+    assert math.isclose(found.exponents.sum() / 0.02, -41 / 3, rel_tol=2e-3)
+    early, late = (np.abs(found.history[n, 0] / 0.02 - 0.9056) for n in (100, -1))
+    assert late < early
+    assert found.notes == ()
+
+
 @pytest.mark.usefixtures("double")
 @pytest.mark.parametrize(
     ("cell", "units", "known"),
     # Sprott 2003, "Chaos and time-series analysis", appendix A: 0.41922, -1.62319; ln 2 exactly.
-    [(_henon, 2, [0.41922, -1.62319]), (_logistic, 1, [math.log(2)])],
-)
+    # Lozi: 0.4702, and log b between them. A tent's slope is the same everywhere.
+    [
+        (_henon, 2, [0.41922, -1.62319]), (_logistic, 1, [math.log(2)]),
+        (_lozi, 2, [0.4702, math.log(0.5) - 0.4702]), (_tent, 1, [math.log(1.9)]),
+    ],
+)  # fmt: skip
 def test_exponents_of_maps_are_the_published_ones(cell, units, known):
     state = 0.1 + 0.1 * torch.rand(4, units)
     found = lyapunov(cell, torch.zeros(3000, 4, 1), state=state)
@@ -406,8 +494,11 @@ def test_a_cell_that_cannot_be_traced_is_watched_as_far_as_it_goes():
     assert not any(name.startswith("saturation") for name in watching.last)
 
 
-def test_lightning_logs_what_is_watched(tmp_path):
+@pytest.mark.parametrize("kind", ["CSVLogger", "TensorBoardLogger"])
+def test_lightning_logs_what_is_watched(kind, tmp_path):
     lightning = pytest.importorskip("lightning.pytorch")
+    if kind == "TensorBoardLogger":
+        pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install tensorboard")
 
     class Trained(lightning.LightningModule):
         def __init__(self):
@@ -421,17 +512,44 @@ def test_lightning_logs_what_is_watched(tmp_path):
             return torch.optim.SGD(self.parameters(), 0.1)
 
     data = torch.utils.data.DataLoader(torch.randn(6 * B, T, INPUTS), batch_size=B)
-    logger = lightning.loggers.CSVLogger(tmp_path)
+    logger = getattr(lightning.loggers, kind)(tmp_path)
     trainer = lightning.Trainer(
         max_epochs=1, accelerator="cpu", logger=logger, callbacks=[bptt.inspect.WatchCallback(2)],
         enable_checkpointing=False, enable_progress_bar=False, enable_model_summary=False,
     )  # fmt: skip
     trainer.fit(Trained(), data)
     assert not LISTENERS
-    metrics = (Path(logger.log_dir) / "metrics.csv").read_text()
-    assert "decay rate/model.cell" in metrics.splitlines()[0]
     rows = (Path(logger.log_dir) / "gradient.csv").read_text().splitlines()
     assert {row.split(",")[0] for row in rows[1:]} == {"1", "3", "5"}
+    if kind == "CSVLogger":
+        metrics = (Path(logger.log_dir) / "metrics.csv").read_text()
+        assert "decay rate/model.cell" in metrics.splitlines()[0]
+        return
+    written = {(f"{q}/{of}", int(step) - 1): float(v) for step, q, of, v in csv.reader(rows[1:])}
+    shown = {key: v for key, v in _events(logger.log_dir).items() if key[0] != "epoch"}
+    assert shown == pytest.approx(written, rel=1e-5)
+
+
+def _events(folder):
+    """What TensorBoard reads: by tag and step, the number."""
+    from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+
+    events = EventAccumulator(str(folder))
+    events.Reload()
+    tags = events.Tags()["scalars"]
+    return {(tag, event.step): event.value for tag in tags for event in events.Scalars(tag)}
+
+
+def test_tensorboard_shows_what_is_watched(tmp_path):
+    pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install tensorboard")
+    seen = {}
+    cell = Elman(INPUTS, H)
+    note = lambda figures, step: seen.update({(k, step): v for k, v in figures.items()})  # noqa: E731
+    with watch(cell, 2, writer=tmp_path, log=note):
+        for _ in range(3):
+            bptt.unroll(cell, torch.randn(T, B, INPUTS), backend="reference")[0].sum().backward()
+    assert {step for _, step in seen} == {1, 3}
+    assert _events(tmp_path) == pytest.approx(seen, rel=1e-5)
 
 
 @pytest.mark.long
@@ -547,6 +665,7 @@ def test_an_illness_is_named_with_its_figure_and_a_remedy(name):
     order = [SEVERITIES.index(one.severity) for one in found.findings if one.name != "healthy"]
     assert order == sorted(order)
     assert finding.statement[:40] in str(found)
+    assert str(Path(bptt.__file__).parent) not in str(found)  # folders of this machine
     assert found.to_frame()["name"].to_list() == [one.name for one in found.findings]
 
 

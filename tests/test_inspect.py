@@ -103,7 +103,9 @@ CELLS = {
             "PeepholeLSTM", "RHN", "SLSTM", "UGRNN",
         )
     },
-    "LIF": lambda: cells.LIF(I, H, threshold=0.2),
+    "GRUD": lambda: cells.GRUD(I, H, mean=torch.randn(I)),
+    "LIF": lambda: cells.LIF(I, H, threshold=0.2, spike=cells.Triangle()),
+    "LIF, smoother": lambda: cells.LIF(I, H, threshold=0.2, spike=cells.FastSigmoid(1.0)),
     "Dale": lambda: parametrized(cells.Dale(torch.tensor([1.0, 1, -1, 1]))),
     "Masked": lambda: parametrized(cells.Masked(torch.rand(H, H) < 0.5)),
     "learned start": LearnedStart,
@@ -116,13 +118,32 @@ COURSES = {
 }
 
 
+def test_every_cell_is_among_those_whose_sums_are_tested():
+    kinds = {getattr(cells, name) for name in cells.__all__}
+    modules = {kind for kind in kinds if isinstance(kind, type) and issubclass(kind, nn.Module)}
+    tested = [part for make in CELLS.values() for part in make().modules()]
+    assert not {kind for kind in modules if not any(isinstance(part, kind) for part in tested)}
+
+
+def series(cell):
+    """What a cell takes, (T, B, ...)."""
+    x = torch.randn(T, B, I)
+    if not isinstance(cell, cells.GRUD):
+        return x
+    return cells.observed(
+        torch.where(torch.rand(T, B, I) < 0.4, torch.nan, x), torch.arange(T) ** 2
+    )
+
+
 @pytest.mark.parametrize("course", COURSES)
 @pytest.mark.parametrize("name", CELLS)
 def test_sums_over_steps_are_the_gradient_on_both_backends(name, course, double):
     cell, given = CELLS[name](), COURSES[course]
-    x = torch.randn(T, B, I)
+    x = series(cell)
     if "lengths" in given:
-        x[given["lengths"][1] :, 1] = float("nan")
+        for leaf in torch.utils._pytree.tree_leaves(x):
+            if leaf.is_floating_point():
+                leaf[given["lengths"][1] :, 1] = float("nan")
     kernels, steps = (
         bptt.inspect.credit(cell, x, stateful(cell), backend=backend, **given)
         for backend in ("auto", "reference")
@@ -166,6 +187,53 @@ def test_credit_is_what_autograd_gives_at_every_step(double):
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
+def test_a_unit_is_followed_back_as_autograd_does(backend, double):
+    cell, x = bptt.nn.LSTM(I, H, num_layers=2), torch.randn(5, 2, I)
+    step, unit = as_cell(cell), 3 * H + 1  # of the second layer's c
+    found = bptt.inspect.credit(cell, x, unit=unit, backend=backend)
+    before, runs = [leaf for layer in step.initial_state(2) for leaf in layer], []
+    for x_t in x:
+        before = [leaf.detach().requires_grad_() for leaf in before]
+        _, (one, two) = step(x_t, (before[:2], before[2:]))
+        runs.append((before, [*one, *two]))
+        before = runs[-1][1]
+    adjoint = [torch.zeros(2, H) for _ in range(4)]
+    adjoint[3][:, 1] = 1
+    for k in range(4, -1, -1):
+        np.testing.assert_allclose(found.state[4, k], torch.cat(adjoint).norm(), atol=1e-13)
+        adjoint = torch.autograd.grad(runs[k][1], runs[k][0], adjoint)
+    assert found.check() < 1e-13
+    memory = bptt.inspect.memory(cell, x[:, :1], unit=unit, times=[-1], backend=backend)
+    alone = bptt.inspect.credit(cell, x[:, :1], unit=unit, times=[-1], backend=backend)
+    np.testing.assert_allclose(memory.norm, alone.inputs[0, ::-1], atol=1e-13)
+    cut = bptt.inspect.truncation(cell, x, unit=unit, k2=[2, 5], backend=backend)
+    assert cut.bias[0] > 0.01 > 1e-12 > cut.bias[1]
+
+
+WRONG_UNITS = {
+    "beyond the state": (8, {}, r"from 0 to 7, .*h 0 to 3, c 4 to 7.*got 8"),
+    "before it": (-9, {}, "counted from its end, got -9"),
+    "half a unit": (0.5, {}, "whole number"),
+    "a truth": (True, {}, "whole number"),
+    "beside a loss": (0, {"loss": lambda s: s}, "no loss and no targets besides"),
+}
+
+
+@pytest.mark.parametrize("mistake", WRONG_UNITS)
+def test_a_unit_that_does_not_exist_is_told(mistake):
+    unit, more, message = WRONG_UNITS[mistake]
+    cell, x = cells.LSTM(I, H), torch.randn(6, 2, I)
+    asked = ["credit", "decay", "memory", "truncation", *([] if more else ["jacobians"])]
+    for name in asked:
+        with pytest.raises(ArgumentError, match=message):
+            getattr(bptt.inspect, name)(cell, x, unit=unit, **more)
+    found = bptt.inspect.saturation(cell, x, backend="reference")
+    assert found.unit(H - 1).keys() == set(found.names)
+    with pytest.raises(ArgumentError, match="from 0 to 3, one of the units"):
+        found.unit(H)
+
+
+@pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_some_loss_times_are_rows_of_all(backend):
     cell, x = cells.GRU(I, H), torch.randn(9, 2, I)
     given = {"loss": stateful(cell), "backend": backend}
@@ -177,15 +245,17 @@ def test_some_loss_times_are_rows_of_all(backend):
     assert some.check() < 1e-5
 
 
-def test_noise_in_a_step_is_the_same_on_both_backends_and_leaves_the_generator_alone():
+@pytest.mark.parametrize("course", [{}, {"reverse": True, "lengths": [6, 3, 4]}])
+def test_noise_in_a_step_is_the_same_on_both_backends_and_leaves_the_generator_alone(course):
     cell = bptt.remedies.RecurrentDropout(cells.GRU(I, H), 0.5)
-    x, before = torch.randn(6, 2, I), torch.get_rng_state()
+    x, before = torch.randn(6, 3, I), torch.get_rng_state()
     a, b = (
-        bptt.inspect.credit(cell, x, stateful(cell), backend=backend)
+        bptt.inspect.credit(cell, x, stateful(cell), backend=backend, **course)
         for backend in ("auto", "reference")
     )
     np.testing.assert_allclose(a.state, b.state, rtol=1e-4)
     assert a.check() < 1e-5
+    assert b.check() < 1e-5
     assert torch.equal(torch.get_rng_state(), before)
 
 

@@ -16,12 +16,11 @@ import torch
 from torch import Tensor
 
 from bptt.backends.norms import norm, together
-from bptt.backends.point import Point, pulled
+from bptt.backends.point import Point, Run, pulled
 from bptt.backends.product import Found, is_real
 from bptt.backends.sweeps import add
 from bptt.course import Course
 from bptt.draws import Draws
-from bptt.errors import BackendError
 from bptt.replica import Replica
 from bptt.step import Leaves, Step
 
@@ -209,8 +208,7 @@ def point_at(passage: Passage, step: int, gradient: bool) -> Point:
     x, before = (
         [_sound(leaf[step], live) for leaf in leaves] for leaves in (passage.inputs, passage.before)
     )
-    _told(passage, step)
-    return Point(passage.step, x, before, gradient, passage.draws)
+    return Point(_step_at(passage, step), x, before, gradient, passage.draws)
 
 
 ROWS = 4096  # rows that are run at once: enough for one product, few enough for what lies between
@@ -254,20 +252,46 @@ def _points(passage: Passage, part: slice) -> Point:
     return Point(passage.step, x, before, False, passage.draws)
 
 
-def _told(passage: Passage, step: int) -> None:
-    """Tell the draws which step it is.
+def _step_at(passage: Passage, step: int) -> Run:
+    """The cell as a step, its draws told which one it is."""
+    course, draws = passage.course, passage.draws
+    if course.reverse and course.lengths is not None and draws.used:
+        return Apart(passage.step, draws, (course.lengths - 1 - step).clamp(min=0))
+    draws.begin(course.steps - 1 - step if course.reverse else step)
+    return passage.step
 
-    Raises:
-        BackendError: in reverse, sequences of unlike lengths draw another step's numbers each.
+
+class Apart:
+    """A step in which each sequence has the random numbers of its own place.
+
+    In reverse, sequences of unlike lengths come to the same time at different places in their
+    order: the step is run once for each place, and every sequence takes its own rows.
+
+    Args:
+        step: the cell as a step.
+        draws: the random numbers.
+        places: (B,) in the order of processing.
     """
-    course = passage.course
-    if course.reverse and course.lengths is not None and passage.draws.used:
-        raise BackendError(
-            "The step draws random numbers, and sequences of unlike lengths run in reverse: the "
-            "reference backend cannot tell their loss times apart. Put the cell into eval(), or "
-            "inspect sequences of one length at a time."
-        )
-    passage.draws.begin(course.steps - 1 - step if course.reverse else step)
+
+    def __init__(self, step: Step, draws: Draws, places: Tensor) -> None:
+        self._step, self._draws, self._places = step, draws, places
+
+    def __call__(self, inputs: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
+        outputs, after = [], []
+        for place in self._places.unique().tolist():
+            self._draws.begin(place)
+            found = self._step(inputs, state)
+            own = self._places == place
+            outputs, after = (
+                [_rows_of(own, new, old) for new, old in zip(leaves, kept or leaves, strict=True)]
+                for leaves, kept in zip(found, (outputs, after), strict=True)
+            )
+        return outputs, after
+
+
+def _rows_of(mask: Tensor, new: Tensor, old: Tensor) -> Tensor:
+    """Rows (B, ...) of the one where a mask (B,) holds, of the other where not."""
+    return torch.where(mask.reshape(-1, *[1] * (new.dim() - 1)), new, old)
 
 
 def _live(course: Course, step: int) -> Tensor | None:

@@ -1,6 +1,6 @@
 """A step that has been run so that it can be differentiated for many adjoints at once."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, NamedTuple
 
 import torch
@@ -8,7 +8,9 @@ from torch import Tensor
 
 from bptt.backends.product import Found, is_real
 from bptt.draws import Draws
-from bptt.step import Leaves, Step
+from bptt.step import Leaves
+
+Run = Callable[[Leaves, Leaves], tuple[Leaves, Leaves]]  # from inputs and state, as a Step does
 
 
 class Shares(NamedTuple):
@@ -30,7 +32,7 @@ class Point:
     """
 
     def __init__(
-        self, step: Step, inputs: Leaves, before: Leaves, gradient: bool, draws: Draws
+        self, step: Run, inputs: Leaves, before: Leaves, gradient: bool, draws: Draws
     ) -> None:
         self._x = [leaf.detach().requires_grad_(gradient and is_real(leaf)) for leaf in inputs]
         self._before = [leaf.detach().requires_grad_(is_real(leaf)) for leaf in before]

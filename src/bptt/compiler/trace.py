@@ -6,7 +6,6 @@ parametrizations, surrogate gradients by `torch.autograd.Function`. What depends
 Python is found here, with the line that does it.
 """
 
-import os
 import sys
 from collections.abc import Iterator, Sequence
 from types import FrameType
@@ -17,13 +16,11 @@ from torch import Tensor
 from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from bptt import edges
+from bptt import edges, places
 from bptt.compiler.record import DATA_DEPENDENT, UNSEEN, Operation, Ref, view_of
 from bptt.draws import Draws
 from bptt.errors import BackendError
 from bptt.step import Leaves, Step, check_drawn, check_leaves, check_untouched, other_generators
-
-_OWN = (os.path.dirname(torch.__file__), os.path.dirname(os.path.dirname(__file__)))
 
 
 class Untraceable(BackendError):
@@ -353,22 +350,8 @@ def _pairs(given: Any, encoded: Any) -> Iterator[tuple[Ref, Tensor]]:
 
 
 def _line(frame: FrameType | None) -> str:
-    """The innermost line that is neither torch's nor ours."""
-    fallback = ""
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_OWN[0]):
-            place = f"{name}:{frame.f_lineno}"
-            if not name.startswith(_OWN[1]):
-                return place
-            cells = os.path.join(_OWN[1], "cells"), os.path.join(_OWN[1], "remedies")
-            if name.startswith(cells):
-                return place
-            fallback = fallback or place
-            if frame.f_code in (trace.__code__, _differentiate.__code__):
-                return ""  # beyond is who called bptt.unroll
-        frame = frame.f_back
-    return ""
+    """The user's line of the step that is running."""
+    return places.line(frame, (trace.__code__, _differentiate.__code__))
 
 
 _SAME = (torch.ops.aten.detach.default, torch.ops.aten.alias.default)

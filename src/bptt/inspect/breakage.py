@@ -14,7 +14,7 @@ class Breakage(NamedTuple):
     """The first number of a state that is none.
 
     Attributes:
-        step: when, in time.
+        step: when, in time, counted from 0.
         sequence: in which sequence.
         unit: which number of the sequence's state, all leaves side by side.
         value: nan, inf or -inf.

@@ -24,8 +24,8 @@ class Credit:
     """dE_t/ds_k and step k's term of dE_t/dW, for every loss time t and step k.
 
     Attributes:
-        times: (n,) the loss times, ascending.
-        steps: (T,) the steps.
+        times: (n,) the loss times, from 0, ascending.
+        steps: (T,) the steps, from 0.
         losses: (n,) E_t, summed over the batch.
         state: (n, T) ||dE_t/ds_k||, over the batch and all of the state; 0 where E_t does not
             depend on s_k. s_t itself is blamed for what it does to E_t by way of the outputs.
@@ -35,6 +35,8 @@ class Credit:
             contributes (what the state that a sequence starts from contributes is its first
             step's); empty where parameters were left out.
         gradients: by name dE/dW, the sum of all terms.
+
+    Steps and times are counted from 0, as torch's indices are.
     """
 
     times: np.ndarray
@@ -46,6 +48,11 @@ class Credit:
     parameters: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]
     _run: Run
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """Where the step has no derivative, so that gradients are of what stands for it."""
+        return self._run.notes
 
     def terms(self, t: int) -> dict[str, np.ndarray]:
         """By parameter (T, *shape): what each step contributes to dE_t/dW; their sum is dE_t/dW.
@@ -152,6 +159,7 @@ def credit(
     reset_state: Any = None,
     reverse: bool = False,
     parameters: bool = True,
+    unit: int | None = None,
     backend: str = "auto",
 ) -> Credit:
     """Take every loss E_t back through time by itself: which steps is it blamed on?
@@ -168,9 +176,11 @@ def credit(
         loss: `loss(outputs, targets)`, or `loss(outputs)` without targets: (T, B) or (T, B, ...),
             each step's from that step's output alone. None: the squared error, or a network's own.
         targets: laid out as the inputs.
-        times: the loss times wanted, negative ones from the end; None: all.
+        times: the loss times wanted, from 0, negative ones from the end; None: all.
         state, lengths, reset, reset_state, reverse, backend: as for `unroll`.
         parameters: whether terms of dE_t/dW are wanted; without, it takes about half the time.
+        unit: a number of the state, in place of loss and targets: E_t = s_t[unit], summed over the
+            batch. The state's floating leaves count side by side, layers and all.
 
     Returns:
         `Credit`. Random numbers of a step are the same at each call; torch's generator is left
@@ -178,7 +188,7 @@ def credit(
 
     Raises:
         ArgumentError: a loss time beyond the sequence, a loss that mixes steps or has no gradient,
-            a bidirectional model.
+            a unit that the state has not, a bidirectional model.
         What `unroll` raises for the same arguments.
 
     >>> import torch, bptt
@@ -188,12 +198,15 @@ def credit(
     ((6, 6), ['Ws', 'Wx', 'b'])
     >>> bool(found.check() < 1e-5)  # float32
     True
+    >>> found = bptt.inspect.credit(cell, torch.randn(6, 3, 2), unit=3)  # E_t = s_t[3]
+    >>> f"{found.state[5, 5]:.3f}"  # 1 in each of three sequences
+    '1.732'
     """
     given = subject(
         model, inputs, state=state, lengths=lengths, reset=reset, reset_state=reset_state,
         reverse=reverse, backend=backend,
     )  # fmt: skip
-    ran = run(given, loss, targets)
+    ran = run(given, loss, targets, unit)
     wanted = chosen(times, given.steps)
     maps = _Maps(ran, wanted, parameters)
     return Credit(

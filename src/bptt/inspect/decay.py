@@ -12,7 +12,7 @@ from bptt.errors import ArgumentError
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import run
-from bptt.inspect.showing import bars, number, optional, to_polars
+from bptt.inspect.showing import bars, noted, number, optional, to_polars
 from bptt.inspect.subject import Lengths, chosen, subject
 
 RESAMPLES = 500  # of the sequences, for intervals
@@ -21,7 +21,7 @@ SMALLEST = 1e-12  # of the largest norm: below, a float32 gradient may be roundi
 
 @dataclass(frozen=True, eq=False, repr=False)
 class Decay:
-    """The size of dE_t/ds_{t-j} by lag j, and how fast it falls.
+    """The size of dE_t/ds_{t-j} by lag j, and how fast it falls. Lag 0 is the loss time itself.
 
     Attributes:
         lags: (J,) 0 to the longest way back that the data has.
@@ -33,6 +33,7 @@ class Decay:
         horizon: the fewest steps K to go back for a relative bias below `delta`; None where the
             data is too short to tell, or the gradient does not fall.
         delta: the bias that is tolerated.
+        notes: where the step has no derivative, so that figures are of what stands for it.
     """
 
     lags: np.ndarray
@@ -44,6 +45,7 @@ class Decay:
     half_life: float
     horizon: int | None
     delta: float
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> Any:
         """A polars DataFrame: lag, norm, low, high, fitted."""
@@ -94,7 +96,7 @@ class Decay:
         with np.errstate(divide="ignore", invalid="ignore"):
             logs = np.log10(self.norm)
         lines.append(f"  log size by lag, 0 to {self.lags[-1]}: {bars(logs)}")
-        return "\n".join(lines)
+        return "\n".join([*lines, *noted(self.notes)])
 
     def _fitted(self) -> np.ndarray:
         _, level = _fit(self.norm, np.ones(len(self.norm)))
@@ -113,6 +115,7 @@ def decay(
     reset: Tensor | None = None,
     reset_state: Any = None,
     reverse: bool = False,
+    unit: int | None = None,
     backend: str = "auto",
     delta: float = 0.1,
 ) -> Decay:
@@ -131,6 +134,7 @@ def decay(
     Args:
         model, inputs, loss, targets, times, state, lengths, reset, reset_state, reverse, backend:
             as for `bptt.inspect.credit`.
+        unit: a number of the state, in place of loss and targets: E_t = s_t[unit].
         delta: the relative bias to stay below, above 0.
 
     Raises:
@@ -152,15 +156,15 @@ def decay(
         model, inputs, state=state, lengths=lengths, reset=reset, reset_state=reset_state,
         reverse=reverse, backend=backend,
     )  # fmt: skip
-    ran, wanted = run(given, loss, targets), chosen(times, given.steps)
+    ran, wanted = run(given, loss, targets, unit), chosen(times, given.steps)
     course = ran.passage.course
     found = LagSums(course, wanted, course.batch)
     for at in ran.back(wanted, False, False).run():
         found.add(at, at.state)
-    return summary(found.sums, counts(course, wanted), float(delta))
+    return summary(found.sums, counts(course, wanted), float(delta), ran.notes)
 
 
-def summary(sums: np.ndarray, number_of: np.ndarray, delta: float) -> Decay:
+def summary(sums: np.ndarray, number_of: np.ndarray, delta: float, notes: tuple[str, ...]) -> Decay:
     """A decay from norms summed over loss times (T, B) by lag and sequence, and their numbers."""
     longest = max(int((number_of.sum(1) > 0).sum()), 1)
     sums, number_of = sums[:longest], number_of[:longest]
@@ -169,8 +173,9 @@ def summary(sums: np.ndarray, number_of: np.ndarray, delta: float) -> Decay:
     low, high, rates = _resampled(sums, number_of)
     half = math.inf if rate >= 1 else math.log(2) / -math.log(rate) if rate > 0 else math.nan
     return Decay(
-        np.arange(longest), norm, low, high, rate, rates, half, horizon(norm, rate, delta), delta
-    )
+        np.arange(longest), norm, low, high, rate, rates, half, horizon(norm, rate, delta), delta,
+        notes,
+    )  # fmt: skip
 
 
 def _fit(norm: np.ndarray, weights: np.ndarray) -> tuple[float, float]:

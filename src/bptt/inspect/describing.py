@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.inspect.showing import number
+from bptt.inspect.showing import noted, number
 
 if TYPE_CHECKING:
     from bptt.inspect.credit import Credit
@@ -24,7 +24,7 @@ def described(credit: "Credit") -> str:
     if shares:
         lines.append(f"  parameters by size of their terms: {shares}")
     lines += ["  blame of step k (across) for E_t (down), each row by its own largest:"]
-    return "\n".join([*lines, *_map(credit)])
+    return "\n".join([*lines, *_map(credit), *noted(credit.notes)])
 
 
 def _answer(credit: "Credit") -> str:

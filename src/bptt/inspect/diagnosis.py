@@ -31,6 +31,8 @@ SEQUENCES, STEPS = 8, 256  # enough for means that do not hang on one sequence; 
 class Diagnosis:
     """What was found, the weightiest first, and the figures that it rests on.
 
+    Steps, sequences, units and features that it speaks of are counted from 0.
+
     Attributes:
         findings: statements with severity, figure and advice.
         sample: what was looked at, in words.

@@ -15,6 +15,7 @@ from bptt.inspect.decay import decay
 from bptt.inspect.finding import Seen
 from bptt.inspect.glimpse import first_steps
 from bptt.inspect.jacobian import measured
+from bptt.inspect.kinks import kinks
 from bptt.inspect.losses import Loss, Losses, StepLoss
 from bptt.inspect.lyapunov import LEAST, Lyapunov, lyapunov
 from bptt.inspect.memory import memory
@@ -59,7 +60,7 @@ class Examination:
             steps=part.given.steps, start=part.start, sequences=part.sequences,
             breakage=self.breakage, reverse=part.given.reverse, method=self.method,
             losses=self.losses, norms=np.zeros(0), largest=_largest(self.path),
-            spread=_spread(self.path), **self.results,
+            spread=_spread(self.path), kinks=kinks(self.path), **self.results,
         )  # fmt: skip
         growth = growth_of(seen)
         grown = [] if growth is None else np.flatnonzero(growth > GROWN)

@@ -8,6 +8,7 @@ from bptt.inspect.breakage import Breakage
 from bptt.inspect.credit import Credit
 from bptt.inspect.decay import Decay
 from bptt.inspect.jacobian import Jacobians
+from bptt.inspect.kinks import Kink
 from bptt.inspect.lyapunov import Lyapunov
 from bptt.inspect.memory import Memory
 from bptt.inspect.saturation import Saturation
@@ -24,7 +25,7 @@ class Finding(NamedTuple):
     Attributes:
         name: of what it is, such as "vanishing".
         severity: "problem", "warning", "note" or "good".
-        statement: what is so, with the figure.
+        statement: what is so, with the figure; steps, sequences and units counted from 0.
         figure: the number that it rests on.
         advice: what to try; "" where nothing need be.
     """
@@ -54,6 +55,7 @@ class Seen(NamedTuple):
             grown tenfold.
         largest: number in the states that is one.
         spread: (I,) standard deviation of each input feature.
+        kinks: where the step has no derivative.
     """
 
     steps: int
@@ -73,3 +75,4 @@ class Seen(NamedTuple):
     norms: np.ndarray
     largest: float
     spread: np.ndarray
+    kinks: tuple[Kink, ...]

@@ -1,11 +1,15 @@
 """From figures to plain words: all rules, and in which order they are told."""
 
 from bptt.inspect.finding import SEVERITIES, Finding, Seen
+from bptt.inspect.smooth import not_differentiable
 from bptt.inspect.travel import broken, exploding, no_gradient, truncated, vanishing
 from bptt.inspect.units import chaotic, dead, ignored, saturated
 
 # What comes first is told first among findings of one severity.
-RULES = (broken, no_gradient, exploding, vanishing, saturated, dead, truncated, chaotic, ignored)
+RULES = (
+    broken, not_differentiable, no_gradient, exploding, vanishing, saturated, dead, truncated,
+    chaotic, ignored,
+)  # fmt: skip
 
 
 def findings(seen: Seen) -> list[Finding]:

@@ -1,7 +1,8 @@
 """How one step carries a small change of the state on: J_t = ds_t/ds_{t-1} at every step."""
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.kinks import kinks
 from bptt.inspect.pull import pull
-from bptt.inspect.showing import bars, line_chart, number, optional, plural, to_polars
+from bptt.inspect.showing import bars, line_chart, noted, number, optional, plural, to_polars
+from bptt.inspect.single import number as number_of
+from bptt.inspect.single import start
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Piece, Trajectory, follow
 from bptt.step import Leaves
@@ -27,13 +31,15 @@ class Jacobians:
     """The size of J_t = ds_t/ds_{t-1}, for each step and sequence; NaN beyond a sequence's length.
 
     Attributes:
-        steps: (T,) the steps.
+        steps: (T,) the steps, from 0.
         norm: (T, B) largest singular value: the most that a change of the state can grow.
         singular_values: (T, B, N) all of them, descending; None if not kept.
         spectral_radius: (T, B) largest |eigenvalue|: what growth would tend to if each step were
             like this one.
         live: (T, B) which steps count and were looked at.
         reset: (T, B) where a sequence starts afresh: there J_t = 0.
+        unit: whose row of J_t alone was looked at; None: the whole matrix.
+        notes: where the step has no derivative, so that figures are of what stands for it.
     """
 
     steps: np.ndarray
@@ -42,6 +48,8 @@ class Jacobians:
     spectral_radius: np.ndarray
     live: np.ndarray
     reset: np.ndarray
+    unit: int | None = None
+    notes: tuple[str, ...] = ()
 
     @property
     def broken(self) -> tuple[int, int] | None:
@@ -75,7 +83,8 @@ class Jacobians:
     def __repr__(self) -> str:
         steps, batch = self.live.shape
         count = f"{plural(steps, 'step')}, {plural(batch, 'sequence')}"
-        lines = [f"Jacobians ds_t/ds_(t-1): {count}"]
+        whose = "ds_t" if self.unit is None else f"ds_t[{self.unit}]"
+        lines = [f"Jacobians {whose}/ds_(t-1): {count}"]
         for name, part in (("norm", self.norm), ("spectral radius", self.spectral_radius)):
             known = part[np.isfinite(part)]
             if len(known):
@@ -86,7 +95,7 @@ class Jacobians:
                 )
         if self.broken is not None:
             lines.append("  not finite at step {}, sequence {}, first".format(*self.broken))
-        return "\n".join(lines)
+        return "\n".join([*lines, *noted(self.notes)])
 
 
 def jacobians(
@@ -100,23 +109,31 @@ def jacobians(
     reverse: bool = False,
     backend: str = "auto",
     singular_values: bool = True,
+    unit: int | None = None,
 ) -> Jacobians:
     """Norm, singular values and spectral radius of the step's Jacobian along the way it went.
 
     The state's floating leaves are one vector of N numbers, side by side, layers and all. States
     are found by one unroll; then every step is independent, and all of them are differentiated as
-    the rows of a few large batches.
+    the rows of a few large batches. Steps are counted from 0, as torch's indices are: J_0 is
+    ds_0/d(what the sequence starts from).
 
     Args:
         model, inputs, state, lengths, reset, reset_state, reverse, backend: as for
             `bptt.inspect.credit`.
         singular_values: whether to keep all, not the largest alone.
+        unit: one of the N numbers, to look at its row of J_t alone: `norm` is then that of
+            ds_t[unit]/ds_{t-1}, how strongly the unit hears the state, and `spectral_radius` the
+            size of ds_t[unit]/ds_{t-1}[unit], how much of itself it keeps.
 
     Returns:
-        `Jacobians`; a step at which a sequence is reset has J = 0, for nothing gets through.
+        `Jacobians`; a step at which a sequence is reset has J = 0, for nothing gets through. Where
+        a step has no derivative, such as relu at exactly 0, J is what autograd takes for it, NaN
+        where it has nothing; `notes` names the function, the line and the first time.
 
     Raises:
         What `bptt.unroll` raises for the same arguments.
+        ArgumentError: a unit that the state has not; a state of whole numbers alone.
         CellError: a cell whose rows depend on each other.
 
     Source: Pascanu, Mikolov & Bengio 2013, "On the difficulty of training recurrent neural
@@ -140,7 +157,10 @@ def jacobians(
         reverse=reverse,
         backend=backend,
     )
-    return measured(follow(given), singular_values=singular_values)
+    chosen = None if unit is None else number_of(unit, start(given))
+    path = follow(given)
+    found = measured(path, singular_values=singular_values, unit=chosen)
+    return replace(found, notes=tuple(map(str, kinks(path))))
 
 
 def _by_step(part: np.ndarray) -> np.ndarray:
@@ -151,16 +171,21 @@ def _by_step(part: np.ndarray) -> np.ndarray:
 
 
 def measured(
-    path: Trajectory, wanted: Tensor | None = None, *, singular_values: bool = False
+    path: Trajectory,
+    wanted: Tensor | None = None,
+    *,
+    singular_values: bool = False,
+    unit: int | None = None,
 ) -> Jacobians:
     """The Jacobians along a trajectory, or at some of its rows (T, B), NaN elsewhere."""
     wanted = path.live if wanted is None else wanted & path.live
-    count = path.units if singular_values else 1
+    count = path.units if singular_values and unit is None else 1
     singular = torch.full((*path.live.shape, count), torch.nan, dtype=torch.float64)
     radius = torch.full(path.live.shape, torch.nan, dtype=torch.float64)
-    for piece, found in matrices(path, wanted & ~path.reset):
+    own = _radius if unit is None else partial(_kept, unit=unit)
+    for piece, found in matrices(path, wanted & ~path.reset, unit):
         singular.flatten(0, 1)[piece.rows] = _where_finite(torch.linalg.svdvals, found)[:, :count]
-        radius.flatten()[piece.rows] = _where_finite(_radius, found)[:, 0]
+        radius.flatten()[piece.rows] = _where_finite(own, found)[:, 0]
     singular[path.reset], radius[path.reset] = 0.0, 0.0
     parts = (singular, radius, wanted, path.reset)
     singular, radius, wanted, reset = (path.in_time(part) for part in parts)
@@ -173,12 +198,18 @@ def measured(
         spectral_radius=radius.numpy(),
         live=live.numpy(),
         reset=(reset & live).numpy(),
+        unit=unit,
     )
 
 
 def _radius(matrices: Tensor) -> Tensor:
     """(N, 1) largest absolute eigenvalues."""
     return torch.linalg.eigvals(matrices).abs().amax(-1, keepdim=True)
+
+
+def _kept(rows: Tensor, unit: int) -> Tensor:
+    """(N, 1) how much of itself a unit keeps, of its rows (N, 1, H)."""
+    return rows[:, :, unit].abs()
 
 
 def _where_finite(of: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
@@ -189,8 +220,12 @@ def _where_finite(of: Callable[[Tensor], Tensor], matrices: Tensor) -> Tensor:
     return figures
 
 
-def matrices(path: Trajectory, wanted: Tensor) -> Iterator[tuple[Piece, Tensor]]:
+def matrices(
+    path: Trajectory, wanted: Tensor, unit: int | None = None
+) -> Iterator[tuple[Piece, Tensor]]:
     """J_t of the wanted rows (T, B), piece by piece: (N, H, H), [n, i, j] = ds_t[i]/ds_{t-1}[j].
+
+    Of a unit its row alone: (N, 1, H).
 
     Raises:
         ArgumentError: the state has no floating numbers.
@@ -202,20 +237,21 @@ def matrices(path: Trajectory, wanted: Tensor) -> Iterator[tuple[Piece, Tensor]]
         )
     size = path.before[path.real[0]].element_size()
     for piece in path.pieces(wanted, BYTES // (path.units**2 * size)):
-        yield piece, matrix(path, piece)
+        yield piece, _matrix(path, piece, unit)
 
 
-def matrix(path: Trajectory, piece: Piece) -> Tensor:
-    """J_t of a piece's rows, (N, H, H)."""
-    units, few = path.units, len(piece.rows)
-    if path.apart or few * units > WIDE:
-        rows, state = _ways_back(path, piece)
-        adjoints = torch.eye(units, dtype=rows.dtype, device=rows.device)
-        found = [_way_back(rows, state, adjoint.expand_as(rows)) for adjoint in adjoints]
+def _matrix(path: Trajectory, piece: Piece, unit: int | None) -> Tensor:
+    """J_t of a piece's rows, (N, H, H), or (N, 1, H)."""
+    of = path.before[path.real[0]]
+    wanted = torch.eye(path.units, dtype=of.dtype, device=of.device)
+    wanted = wanted if unit is None else wanted[unit : unit + 1]
+    many, few = len(wanted), len(piece.rows)
+    if path.apart or few * many > WIDE:
+        after, before = _ways_back(path, piece)
+        found = [_way_back(after, before, one.to(after).expand_as(after)) for one in wanted]
         return torch.stack(found, 1)
-    rows, state = _ways_back(path, _repeated(piece, units))
-    adjoints = torch.eye(units, dtype=rows.dtype, device=rows.device).repeat(few, 1)
-    return _way_back(rows, state, adjoints).view(few, units, units)
+    after, before = _ways_back(path, _repeated(piece, many))
+    return _way_back(after, before, wanted.to(after).repeat(few, 1)).view(few, many, path.units)
 
 
 def _ways_back(path: Trajectory, piece: Piece) -> tuple[Tensor, Tensor]:

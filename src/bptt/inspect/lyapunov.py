@@ -9,7 +9,8 @@ from torch import Tensor
 
 from bptt.errors import ArgumentError
 from bptt.inspect.jacobian import matrices
-from bptt.inspect.showing import bars, line_chart, number, to_polars
+from bptt.inspect.kinks import kinks
+from bptt.inspect.showing import bars, line_chart, noted, number, to_polars
 from bptt.inspect.subject import Subject, subject
 from bptt.inspect.trajectory import Trajectory, follow
 
@@ -25,10 +26,12 @@ class Lyapunov:
     Attributes:
         exponents: (N,) descending; above 0: chaos, small changes grow without end; -inf where a
             direction is forgotten within a step.
-        history: (T', N) the estimate after each step that counts: whether it has settled.
+        history: (T', N) the estimate after each step that counts, step `warmup` (from 0) the first:
+            whether it has settled.
         error: (N,) standard error of the mean over time and sequences.
         warmup: steps at the beginning that do not count.
         units: numbers in a state, the length of the whole spectrum.
+        notes: where the step has no derivative, so that figures are of what stands for it.
     """
 
     exponents: np.ndarray
@@ -36,6 +39,7 @@ class Lyapunov:
     error: np.ndarray
     warmup: int
     units: int
+    notes: tuple[str, ...] = ()
 
     @property
     def is_chaotic(self) -> bool:
@@ -50,7 +54,7 @@ class Lyapunov:
     def plot(self) -> Any:
         """An altair chart of how the estimates of the largest exponents went."""
         shown = self.history[:, :SHOWN]
-        steps = np.arange(self.warmup + 1, self.warmup + 1 + len(shown))
+        steps = np.arange(self.warmup, self.warmup + len(shown))
         frame = to_polars(
             {
                 "step": np.repeat(steps, shown.shape[1]),
@@ -65,12 +69,14 @@ class Lyapunov:
         first = ", ".join(f"{number(value)} ± {number(error)}" for value, error in pairs)
         more = ", ..." if len(self.exponents) > SHOWN else ""
         verdict = "chaos: small changes grow" if self.is_chaotic else "small changes do not grow"
-        return (
-            f"Lyapunov exponents, nats a step: {first}{more}\n"
+        lines = [
+            f"Lyapunov exponents, nats a step: {first}{more}",
             f"  {verdict}; {len(self.exponents)} of {self.units}, from {len(self.history)} steps "
-            f"after {self.warmup}\n"
-            f"  estimate of the largest so far {bars(self.history[:, 0])}"
-        )
+            f"after {self.warmup}",
+            f"  estimate of the largest so far {bars(self.history[:, 0])} "
+            f"({number(self.history[0, 0])} to {number(self.history[-1, 0])})",
+        ]
+        return "\n".join([*lines, *noted(self.notes)])
 
 
 def lyapunov(
@@ -96,7 +102,10 @@ def lyapunov(
             turn into their directions; None: a tenth.
 
     Returns:
-        `Lyapunov`: exponents with their errors, and how the estimate went.
+        `Lyapunov`: exponents with their errors, and how the estimate went. Of a step with corners,
+        such as relu's, they are those of its pieces, as is usual; `notes` says where the way went
+        over one exactly, and which functions have a stand-in for their derivative, as spikes do:
+        then exponents are of what is learnt by, not of the network itself.
 
     Raises:
         What `bptt.unroll` raises for the same arguments.
@@ -116,18 +125,21 @@ def lyapunov(
     array([ 0.6931, -0.6931])
     """
     given = subject(model, inputs, state=state, backend=backend)
-    return spectrum(follow(given), exponents, _warmup(given, warmup))
+    start = _warmup(given, warmup)
+    path = follow(given)
+    return spectrum(path, exponents, start, tuple(map(str, kinks(path))))
 
 
-def spectrum(path: Trajectory, count: int | None, warmup: int) -> Lyapunov:
+def spectrum(path: Trajectory, count: int | None, warmup: int, notes: tuple[str, ...]) -> Lyapunov:
     """The exponents along a trajectory of sequences of one length without resets."""
     units = path.units
     count = units if count is None else count
-    if not 1 <= count <= units:
+    whole = isinstance(count, int) and not isinstance(count, bool)
+    if not whole or not 1 <= count <= units:
         raise ArgumentError(
-            f"exponents: expected 1 to {units}, the numbers in a state, got {count}."
+            f"exponents: expected 1 to {units}, the numbers in a state, got {count!r}."
         )
-    logs = stretches(path, count)[warmup:].double()  # (T', B, N)
+    logs = stretches(path, count, notes)[warmup:].double()  # (T', B, N)
     history = logs.mean(1).cumsum(0) / torch.arange(1, len(logs) + 1)[:, None]
     order = history[-1].argsort(descending=True)
     return Lyapunov(
@@ -136,10 +148,11 @@ def spectrum(path: Trajectory, count: int | None, warmup: int) -> Lyapunov:
         error=_error(logs)[order].numpy(),
         warmup=warmup,
         units=units,
+        notes=notes,
     )
 
 
-def stretches(path: Trajectory, count: int) -> Tensor:
+def stretches(path: Trajectory, count: int, notes: tuple[str, ...]) -> Tensor:
     """log |diag R_t|, (T, B, N), of N orthonormal changes that each step carries on.
 
     Raises:
@@ -149,7 +162,7 @@ def stretches(path: Trajectory, count: int) -> Tensor:
     basis = _start(path.units, count).expand(batch, -1, -1)
     found = []
     for piece, jacobians in matrices(path, path.live):
-        _check_finite(jacobians, piece.rows, batch)
+        _check_finite(jacobians, piece.rows, batch, notes)
         for matrix in jacobians.double().split(batch):
             basis, triangle = torch.linalg.qr(matrix @ basis)
             found.append(triangle.diagonal(dim1=-2, dim2=-1).abs().log())
@@ -186,11 +199,12 @@ def _warmup(given: Subject, warmup: int | None) -> int:
     return chosen
 
 
-def _check_finite(jacobians: Tensor, rows: Tensor, batch: int) -> None:
+def _check_finite(jacobians: Tensor, rows: Tensor, batch: int, notes: tuple[str, ...]) -> None:
     broken = (~jacobians.isfinite().flatten(1).all(1)).nonzero()
     if len(broken):
         step, sequence = divmod(int(rows[broken[0, 0]]), batch)
+        why = notes or ("bptt.inspect.diagnose says where the state stops being a number.",)
         raise ArgumentError(
             f"inputs: the Jacobian at step {step} of sequence {sequence} is not finite, so there "
-            "is no rate. bptt.inspect.diagnose says where the state stops being a number."
+            f"is no rate. {' '.join(why)}"
         )

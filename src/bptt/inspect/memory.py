@@ -14,7 +14,7 @@ from bptt.errors import ArgumentError
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import Run, run
-from bptt.inspect.showing import bars, optional, to_polars
+from bptt.inspect.showing import bars, noted, optional, to_polars
 from bptt.inspect.subject import Lengths, chosen, subject
 
 COVERED = 0.95
@@ -29,12 +29,14 @@ class Memory:
         norm: (J,) the mean over loss times and sequences of ||dE_t/dx_{t-j}||.
         features: (J, I) the mean of |dE_t/dx_{t-j,i}| for each number of an input.
         reach: the lag up to which 95 % of all of `norm` lies; None where nothing reaches inputs.
+        notes: where the step has no derivative, so that figures are of what stands for it.
     """
 
     lags: np.ndarray
     norm: np.ndarray
     features: np.ndarray
     reach: int | None
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> Any:
         """A polars DataFrame: lag, feature (its number), value; feature is null for the norm."""
@@ -64,7 +66,7 @@ class Memory:
 
     def __repr__(self) -> str:
         if self.reach is None:
-            return "Memory: no input moves the error"
+            return "\n".join(["Memory: no input moves the error", *noted(self.notes)])
         total = self.features.sum(0)
         best = np.argsort(-total, kind="stable")[:5]
         shown = slice(0, max(3 * self.reach, 10))
@@ -78,7 +80,7 @@ class Memory:
             lines.append(
                 f"  feature {feature}: {100 * share:.0f} % {bars(self.features[shown, feature])}"
             )
-        return "\n".join(lines)
+        return "\n".join([*lines, *noted(self.notes)])
 
 
 def memory(
@@ -93,6 +95,7 @@ def memory(
     reset: Tensor | None = None,
     reset_state: Any = None,
     reverse: bool = False,
+    unit: int | None = None,
     backend: str = "auto",
 ) -> Memory:
     """Measure how much inputs of earlier steps move each step's error.
@@ -100,6 +103,8 @@ def memory(
     Args:
         model, inputs, loss, targets, times, state, lengths, reset, reset_state, reverse, backend:
             as for `bptt.inspect.credit`. Leaves of the inputs are one row of features, in order.
+        unit: a number of the state, in place of loss and targets: E_t = s_t[unit], what the unit
+            remembers.
 
     Raises:
         ArgumentError: inputs without a gradient, such as codes; and what `credit` raises.
@@ -115,7 +120,7 @@ def memory(
         model, inputs, state=state, lengths=lengths, reset=reset, reset_state=reset_state,
         reverse=reverse, backend=backend,
     )  # fmt: skip
-    ran, wanted = run(given, loss, targets), chosen(times, given.steps)
+    ran, wanted = run(given, loss, targets, unit), chosen(times, given.steps)
     return _folded(ran, wanted)
 
 
@@ -138,8 +143,9 @@ def _folded(ran: Run, times: list[int]) -> Memory:
     longest = max(int((total > 0).sum()), 1)
     norm = means(norms.sums, total)[:longest]
     return Memory(
-        np.arange(longest), norm, means(features.sums, total[:, None])[:longest], _reach(norm)
-    )
+        np.arange(longest), norm, means(features.sums, total[:, None])[:longest], _reach(norm),
+        ran.notes,
+    )  # fmt: skip
 
 
 def _by_feature(at: At, inputs: list[Tensor]) -> Tensor:

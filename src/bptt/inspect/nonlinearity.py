@@ -1,7 +1,6 @@
 """Where a step's non-linearities are: found in what it does, not by what its cell is called."""
 
 import ast
-import linecache
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from contextlib import suppress
@@ -16,9 +15,11 @@ from bptt.compiler.once import refs
 from bptt.compiler.record import Operation, Ref
 from bptt.compiler.trace import Trace, Untraceable, trace
 from bptt.errors import CellError
+from bptt.inspect.operations import name_of
 from bptt.inspect.pull import pull
 from bptt.inspect.surrogate import own_slopes, place_of
 from bptt.inspect.trajectory import Piece, Trajectory
+from bptt.places import code
 
 # torch's pointwise functions that are flat, or nearly, over a part of their range.
 FLAT = frozenset((
@@ -263,18 +264,6 @@ def _assignment(line: str) -> ast.Assign | None:
             if isinstance(statement, ast.Assign):
                 return statement
     return None
-
-
-def code(where: str) -> str:
-    """The line of code at "file:line"; "" if it cannot be read."""
-    file, _, line = where.rpartition(":")
-    return linecache.getline(file, int(line)).strip() if file else ""
-
-
-def name_of(func: Any) -> str:
-    """torch's name of an operation, whether it writes in place or not."""
-    name = func._schema.name.removeprefix("aten::")
-    return name.removesuffix("_") if not name.endswith("__") else name
 
 
 def _pure(func: Any) -> Any:

@@ -17,8 +17,11 @@ from bptt.errors import ArgumentError
 from bptt.fused import forward
 from bptt.fused.each import Back, Ran
 from bptt.fused.job import Given, Job, Values
+from bptt.inspect.kinks import kinks
 from bptt.inspect.losses import Loss, Losses, StepLoss
+from bptt.inspect.single import followed
 from bptt.inspect.subject import Subject
+from bptt.inspect.trajectory import Trajectory, trajectory
 from bptt.methods import Full, Method
 from bptt.nn.recording import Recording
 from bptt.ready import Ready, prepare
@@ -41,6 +44,7 @@ class Run(NamedTuple):
         names: what the model calls each weight of the passage.
         generator: the state of torch's generator before.
         versions: of the model's tensors, which tell whether it has changed since.
+        notes: where the step has no derivative.
     """
 
     subject: Subject
@@ -51,6 +55,7 @@ class Run(NamedTuple):
     names: list[str]
     generator: Tensor
     versions: list[int]
+    notes: tuple[str, ...]
 
     def back(self, times: Sequence[int], inputs: bool, weights: bool) -> Back | reference.Back:
         """The way back of some loss times, each for itself."""
@@ -90,11 +95,16 @@ class _Forward(NamedTuple):
     values: Values
 
 
-def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
-    """Run a subject forward, and its losses.
+def run(subject: Subject, loss: Loss | None, targets: Any, unit: int | None = None) -> Run:
+    """Run a subject forward, and its losses, or a unit of its state in their place.
 
     torch's generator is left as it was.
+
+    Raises:
+        ArgumentError: a loss that does not do, or a unit that the state has not.
     """
+    if unit is not None:
+        subject, loss = followed(subject, unit, loss, targets)
     step_loss, generator = StepLoss(subject, loss, targets), torch.get_rng_state()
     with torch.random.fork_rng(devices=[]), torch.enable_grad():
         ready = prepare(subject.cell, *_given(subject))
@@ -117,13 +127,14 @@ def run(subject: Subject, loss: Loss | None, targets: Any) -> Run:
             fresh=fresh,
         )
         _adopt(passage)
+        notes = tuple(map(str, kinks(_path(subject, passage, went.after))))
     ran = None
     if went.job is not None and went.given is not None:
         together = not went.job.compiled.has_sequences and not went.job.draws.used
         ran = Ran(went.job, went.given, went.values, passage, direct(passage, together))
     versions = [source._version for source in replica.sources]
     names = _names(subject, replica)
-    return Run(subject, step_loss, found, passage, ran, names, generator, versions)
+    return Run(subject, step_loss, found, passage, ran, names, generator, versions, notes)
 
 
 def _by_kernels(ready: Ready) -> _Forward | None:
@@ -169,6 +180,17 @@ def _before(course: Course, after: Leaves, initial: Leaves, fresh: Leaves) -> Le
     anew = [leaf.detach() for leaf in fresh] or [None] * len(after)
     leaves = zip(after, firsts, anew, strict=True)
     return [starts.before(course, leaf, first, new) for leaf, first, new in leaves]
+
+
+def _path(subject: Subject, passage: Passage, after: Leaves) -> Trajectory:
+    """The states that were gone through."""
+    course, drawn = passage.course, passage.draws.used
+    x, before, after = (
+        [course.to_time(leaf.detach()) for leaf in leaves]
+        for leaves in (passage.inputs, passage.before, after)
+    )
+    step = Step(subject.cell, passage.step.inputs, passage.step.state)
+    return trajectory(step, course, x, before, after, SEED if drawn else None)
 
 
 def _adopt(passage: Passage) -> None:

@@ -7,6 +7,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from bptt import places
 from bptt.errors import ArgumentError
 from bptt.inspect.nonlinearity import Site, sites, slopes
 from bptt.inspect.showing import bars, line_chart, percent, to_polars
@@ -25,11 +26,12 @@ class Saturation:
 
     Attributes:
         names: of the non-linearities: the function, and what it is applied to where the code says.
-        where: for each the file and line that apply it; "" where only torch's own code does.
+        where: for each the file (its path on this machine) and line that apply it; "" where only
+            torch's own code does. Texts and tables show it without the folders of this machine.
         code: for each that line.
         share: (n,) share of numbers whose |slope| is below the threshold.
         units: by name (U,), the same for each unit; where gates are computed together, all of them.
-        steps: by name (T,), the same for each step; NaN where no sequence is as long.
+        steps: by name (T,), the same for each step, from 0; NaN where no sequence is as long.
         dead: by name (U,), whether the slope was exactly 0 all the time: a unit that never learns.
         threshold: flat is what has less than this share of the function's largest |slope|.
     """
@@ -43,6 +45,21 @@ class Saturation:
     dead: dict[str, np.ndarray]
     threshold: float
 
+    def unit(self, number: int) -> dict[str, float]:
+        """The share of steps in the flat part, of one unit in each non-linearity that has it.
+
+        Raises:
+            ArgumentError: a unit that none of them has.
+        """
+        most = max((len(shares) for shares in self.units.values()), default=0)
+        if isinstance(number, bool) or not isinstance(number, int) or not 0 <= number < most:
+            sizes = ", ".join(f"{len(self.units[n])} of {n}" for n in self.names)
+            raise ArgumentError(
+                f"unit: expected a whole number from 0 to {most - 1}, one of the units ({sizes}), "
+                f"got {number!r}."
+            )
+        return {n: float(s[number]) for n, s in self.units.items() if number < len(s)}
+
     def to_frame(self) -> Any:
         """A polars DataFrame, a row for each unit: name, where, unit, share, dead."""
         sizes = [len(self.units[name]) for name in self.names]
@@ -50,7 +67,7 @@ class Saturation:
         return to_polars(
             {
                 "name": np.repeat(self.names, sizes).tolist(),
-                "where": np.repeat(self.where, sizes).tolist(),
+                "where": np.repeat([places.told(w) for w in self.where], sizes).tolist(),
                 "unit": [unit for size in sizes for unit in range(size)],
                 "share": np.concatenate(shares),
                 "dead": [bool(dead) for name in self.names for dead in self.dead[name]],
@@ -77,7 +94,7 @@ class Saturation:
         for i, name in enumerate(self.names):
             dead = int(self.dead[name].sum())
             said = f", {dead} of {len(self.dead[name])} units dead" if dead else ""
-            place = f"  {self.where[i]}" if self.where[i] else ""
+            place = f"  {places.told(self.where[i])}" if self.where[i] else ""
             shown = f"{percent(self.share[i]):>6}  by step {bars(self.steps[name], 30)}"
             lines.append(f"  {name:<{size}} {shown}{said}{place}")
         return "\n".join(lines)

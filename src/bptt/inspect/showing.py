@@ -1,6 +1,7 @@
 """What results share in being shown: text for a terminal, a table, a chart."""
 
 import math
+import textwrap
 from collections.abc import Mapping, Sequence
 from importlib import import_module
 from typing import Any
@@ -8,6 +9,7 @@ from typing import Any
 import numpy as np
 
 BLOCKS = "▁▂▃▄▅▆▇█"
+LEVEL = 1e-6  # of the largest number: what differs by less is drawn level
 
 
 def optional(name: str) -> Any:
@@ -50,7 +52,7 @@ def bars(values: Sequence[float] | np.ndarray, width: int = 60) -> str:
     means = [_mean(piece) for piece in pieces]
     known = [mean for mean in means if math.isfinite(mean)]
     low, high = (min(known), max(known)) if known else (0.0, 0.0)
-    span = (high - low) or 1.0
+    span = high - low if high - low > LEVEL * max(abs(low), abs(high)) else 1.0
     return "".join(
         BLOCKS[int((mean - low) / span * (len(BLOCKS) - 1) + 0.5)] if math.isfinite(mean) else "·"
         for mean in means
@@ -78,6 +80,12 @@ def plural(count: int, what: str) -> str:
 def percent(share: float) -> str:
     """A share, as 12 %."""
     return f"{100 * share:.0f} %" if share >= 0.1 or not share else f"{100 * share:.2g} %"
+
+
+def noted(notes: Sequence[str]) -> list[str]:
+    """Notes as the last lines of a text."""
+    wrapped: Any = {"width": 96, "subsequent_indent": " " * 8, "break_on_hyphens": False}
+    return [line for note in notes for line in textwrap.wrap(f"  note: {note}", **wrapped)]
 
 
 def _mean(piece: np.ndarray) -> float:

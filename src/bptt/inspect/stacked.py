@@ -7,12 +7,11 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.utils import _pytree as pytree
 
+from bptt.inspect.around import Around, with_output
 from bptt.nn.drop_in import DropIn
 from bptt.nn.network import Network
 from bptt.nn.recurrent import Recurrent
 from bptt.ready import initial_state
-from bptt.step import read_protocol
-from bptt.structure import Structure
 
 
 class Stacked(nn.Module):
@@ -52,35 +51,18 @@ class Stacked(nn.Module):
         return [cell for (cell,) in self.model._layers()]
 
 
-class ReadOut(nn.Module):
+class ReadOut(Around):
     """A cell and a network's read-out of it as one cell, whose output is the network's scores."""
 
     def __init__(self, cell: Any, network: Network) -> None:
-        super().__init__()
-        self.cell, self.Wy, self.by = cell, network.Wy, network.by
-
-    def initial_state(self, batch_size: int) -> Any:
-        """What the cell starts from."""
-        return initial_state(self.cell, batch_size)
-
-    def begin(self, batch_size: int) -> None:
-        """A sequence begins: the cell is told, should it want to know."""
-        begin: Any = getattr(self.cell, "begin", None)
-        if begin is not None:
-            begin(batch_size)
+        super().__init__(cell)
+        self.Wy, self.by = network.Wy, network.by
 
     def forward(self, x: Any, state: Any) -> tuple[Tensor, Any]:
         """s_t Wy + by, and s_t."""
         read, after = with_output(self.cell(x, state), state)
         scores = read @ self.Wy
         return scores if self.by is None else scores + self.by, after
-
-
-def with_output(result: Any, before: Any) -> tuple[Any, Any]:
-    """What a cell returned as a pair of output and state, from a state of the given structure."""
-    if read_protocol(result, Structure(before)).bare:
-        return pytree.tree_leaves(result)[0], result
-    return result[0], result[1]
 
 
 def _without_flat_weights(model: DropIn) -> DropIn:

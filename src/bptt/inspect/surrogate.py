@@ -29,6 +29,11 @@ def own_slopes(path: Trajectory, piece: Piece) -> list[tuple[Any, Tensor]]:
     return found
 
 
+def functions(results: Leaves) -> list[Any]:
+    """Every `torch.autograd.Function` that results were made by, once."""
+    return list(dict.fromkeys(node._forward_cls for node in _nodes(results)))
+
+
 def place_of(function: Any) -> str:
     """The file and line of its backward pass."""
     file = inspect.getsourcefile(function.backward)

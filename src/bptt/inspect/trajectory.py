@@ -18,12 +18,14 @@ from bptt.compiler.fingerprint import fingerprint
 from bptt.course import Course
 from bptt.draws import Draws
 from bptt.errors import ArgumentError, CellError
+from bptt.inspect.around import Witness
 from bptt.inspect.subject import Subject
 from bptt.methods import Full
 from bptt.numerics import plain_numerics
-from bptt.step import Leaves, Step, read_protocol
-from bptt.structure import Structure, leaves_of, structure
-from bptt.unroll import initial_state, unroll_window
+from bptt.ready import initial_state
+from bptt.step import Leaves, Step
+from bptt.structure import leaves_of, structure
+from bptt.unroll import unroll_window
 
 NOBODY = nullcontext()
 
@@ -149,47 +151,23 @@ def follow(subject: Subject) -> Trajectory:
     start = initial_state(cell, batch) if subject.state is None else subject.state
     step = Step(cell, structure(subject.inputs), structure(start))
     drawn = draws_numbers(step, [leaf[0] for leaf in inputs], leaves_of(start))
+    return trajectory(step, course, x, before, after, seed if drawn else None)
+
+
+def trajectory(
+    step: Step, course: Course, inputs: Leaves, before: Leaves, after: Leaves, seed: int | None
+) -> Trajectory:
+    """A trajectory of leaves (T, B, ...) in the order of processing."""
     return Trajectory(
-        step=step,
-        course=course,
-        inputs=x,
-        before=before,
-        after=after,
-        reset=_resets(course),
-        live=_live(course),
-        seed=seed if drawn else None,
-        apart=drawn or _holds_rows(cell, batch),
-    )
+        step, course, inputs, before, after, _resets(course), _live(course), seed,
+        apart=seed is not None or _holds_rows(step.cell, course.batch),
+    )  # fmt: skip
 
 
 def _course(subject: Subject, device: torch.device) -> Course:
     size = subject.steps, subject.batch
     lengths = check.lengths(subject.lengths, *size, device)
     return Course(*size, lengths, check.reset(subject.reset, *size, device), subject.reverse)
-
-
-class Witness(nn.Module):
-    """A cell whose outputs are the states before and after the step, leaf by leaf."""
-
-    def __init__(self, cell: Any) -> None:
-        super().__init__()
-        self.cell = cell
-        for name in ("input_size", "hidden_size"):  # which errors about shapes speak of
-            if isinstance(getattr(cell, name, None), int):
-                setattr(self, name, getattr(cell, name))
-
-    def initial_state(self, batch_size: int) -> Any:
-        return initial_state(self.cell, batch_size)
-
-    def begin(self, batch_size: int) -> None:
-        begin: Any = getattr(self.cell, "begin", None)
-        if begin is not None:
-            begin(batch_size)
-
-    def forward(self, x: Any, state: Any) -> Any:
-        result, known = self.cell(x, state), Structure(state)
-        after = result if read_protocol(result, known).bare else result[1]
-        return (leaves_of(state), known.flatten(after)), after
 
 
 def check_same(new: Tensor, old: Tensor) -> None:

@@ -76,7 +76,7 @@ def no_gradient(seen: Seen) -> Iterator[Finding]:
 def exploding(seen: Seen) -> Iterator[Finding]:
     """A gradient that grows on its way back."""
     growth = growth_of(seen)
-    if growth is None or growth.max() < GROWN:
+    if growth is None or growth.max() < GROWN or _is_of_slope(seen):
         return
     most = int(growth.argmax())
     severity: Severity = "problem" if growth[most] >= EXPLODED else "warning"
@@ -85,6 +85,11 @@ def exploding(seen: Seen) -> Iterator[Finding]:
         f"{number(growth[most])}-fold."
     )
     yield Finding("exploding", severity, what, float(growth[most]), _against_growth(seen))
+
+
+def _is_of_slope(seen: Seen) -> bool:
+    """Whether an infinite slope is why a gradient is no number: a finding of its own."""
+    return any(kink.kind == "infinite" for kink in seen.kinks)
 
 
 def _against_growth(seen: Seen) -> str:

@@ -11,7 +11,7 @@ from torch import Tensor
 from bptt.errors import ArgumentError
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import Run, run
-from bptt.inspect.showing import bars, number, optional, to_polars
+from bptt.inspect.showing import bars, noted, number, optional, to_polars
 from bptt.inspect.subject import Lengths, subject
 from bptt.methods import Full, Method, Truncated
 
@@ -28,6 +28,7 @@ class Truncation:
         parameters: by name (n, 2) the same for each: bias, cosine.
         chunked: (n, 2) bias and cosine of what is often done instead: the sequence cut into chunks
             of k2 steps, the state detached between them.
+        notes: where the step has no derivative, so that gradients are of what stands for it.
     """
 
     k1: int
@@ -36,6 +37,7 @@ class Truncation:
     cosine: np.ndarray
     parameters: dict[str, np.ndarray]
     chunked: np.ndarray
+    notes: tuple[str, ...] = ()
 
     def to_frame(self) -> Any:
         """A polars DataFrame: k2, gradient ("all", "chunked" or a parameter), bias, cosine."""
@@ -78,7 +80,7 @@ class Truncation:
         for row, k2 in enumerate(self.k2):
             own = number(self.bias[row]), number(self.cosine[row]), number(self.chunked[row, 0])
             lines.append(row_of(k2, *own))
-        return "\n".join([*lines, f"  bias {bars(self.bias)}"])
+        return "\n".join([*lines, f"  bias {bars(self.bias)}", *noted(self.notes)])
 
 
 def truncation(
@@ -94,6 +96,7 @@ def truncation(
     reset: Tensor | None = None,
     reset_state: Any = None,
     reverse: bool = False,
+    unit: int | None = None,
     backend: str = "auto",
 ) -> Truncation:
     """Compare gradients of `bptt.Truncated(k1, k2)` with the exact one, E the sum of all E_t.
@@ -103,6 +106,7 @@ def truncation(
             `bptt.inspect.credit`.
         k1: steps between two ways back.
         k2: steps to go back, each at least k1; None: powers of two from k1 on, and all steps.
+        unit: a number of the state, in place of loss and targets: E_t = s_t[unit].
 
     Raises:
         ArgumentError: a k2 below k1, a model without parameters; and what `credit` raises.
@@ -118,7 +122,7 @@ def truncation(
         reverse=reverse, backend=backend,
     )  # fmt: skip
     methods = [Truncated(k1, k) for k in _range(k1, k2, given.steps)]
-    ran = run(given, loss, targets)
+    ran = run(given, loss, targets, unit)
     if not ran.names:
         raise ArgumentError(
             "model: expected parameters that need a gradient, got none. Truncation changes their "
@@ -131,7 +135,7 @@ def truncation(
     apart = np.array([each for _, each in found])
     return Truncation(
         k1, np.array([m.k2 for m in methods]), whole[:, 0], whole[:, 1],
-        {name: apart[:, i] for i, name in enumerate(ran.names)}, np.array(chunks),
+        {name: apart[:, i] for i, name in enumerate(ran.names)}, np.array(chunks), ran.notes,
     )  # fmt: skip
 
 

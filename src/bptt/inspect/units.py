@@ -5,6 +5,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from bptt import places
 from bptt.inspect.finding import Finding, Seen, Severity
 from bptt.inspect.nonlinearity import FLAT
 from bptt.inspect.saturation import Saturation
@@ -140,8 +141,8 @@ def limits_of(name: str) -> tuple[float, float]:
 
 
 def place_of(found: Saturation | None, name: str) -> str:
-    """Where a function is applied, in brackets."""
-    where = "" if found is None else found.where[found.names.index(name)]
+    """Where a function is applied, in brackets, as others may see it."""
+    where = "" if found is None else places.told(found.where[found.names.index(name)])
     return f" ({where})" if where else ""
 
 
