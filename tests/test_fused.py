@@ -64,10 +64,10 @@ def counted(c, x, h):
     return torch.tanh(x.sum(-1) * c.v[0] + h * c.v[1])
 
 
-ZEROS, FIRED = torch.zeros(H), torch.zeros(H, dtype=torch.bool)
+ZEROS, FIRED = torch.zeros(H, dtype=torch.float64), torch.zeros(H, dtype=torch.bool)
 CELLS = {
-    "context": lambda: Written(context, ZEROS, torch.ones(H)),
-    "turning": lambda: Written(turning, ZEROS, torch.ones(H), ZEROS),
+    "context": lambda: Written(context, ZEROS, 1 + ZEROS),
+    "turning": lambda: Written(turning, ZEROS, 1 + ZEROS, ZEROS),
     "delayed": lambda: Written(delayed, ZEROS, ZEROS, ZEROS),
     "unchanged": lambda: Written(lambda c, x, h: (x @ c.W, h), ZEROS),
     "fired": lambda: Written(fired, ZEROS, FIRED),
@@ -127,3 +127,21 @@ def test_segments_of_a_cell_whose_way_back_reads_its_read_out():
         for method in (bptt.Checkpointed(segments=3), bptt.Full())
     )
     torch.testing.assert_close(ours, expected)
+
+
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+def test_inference_mode(backend):
+    torch.manual_seed(0)
+    cell, x = (
+        Written(lambda c, x, h: torch.tanh(x @ c.W + h @ c.U * 1.5), ZEROS),
+        torch.randn(4, 2, 3),
+    )
+    with torch.inference_mode():  # the first call that this cell sees, and one of a cell made here
+        found, state = bptt.unroll(cell, x, backend=backend)
+        made = Written(lambda c, x, h: torch.tanh(x @ c.W + h @ c.U / 1.5), ZEROS)
+        again = bptt.unroll(made, x, state, backend=backend)[0]
+    with torch.no_grad():
+        torch.testing.assert_close(found, bptt.unroll(cell, x, backend=backend)[0])
+        torch.testing.assert_close(again, bptt.unroll(made, x, state, backend=backend)[0])
+    bptt.unroll(cell, x, backend=backend)[0].sum().backward()
+    assert cell.U.grad.norm() > 0

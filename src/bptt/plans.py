@@ -95,8 +95,8 @@ _WARNED: set[str] = set()
 
 
 def _make(step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool) -> Entry:
-    try:
-        with plain_numerics("cpu"):
+    try:  # not in inference mode, whose tensors do not tell whether they were written into
+        with torch.inference_mode(False), plain_numerics("cpu"):
             return _compile(step, inputs, initial, made, grad)
     except BackendError as error:
         return Entry(None, None, str(error))

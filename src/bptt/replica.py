@@ -8,7 +8,7 @@ from torch import Tensor, nn
 from bptt import reach
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.errors import BackendError, CellError
-from bptt.step import Leaves
+from bptt.step import Leaves, version
 
 
 class Replica:
@@ -30,11 +30,12 @@ class Replica:
         self.constants = [leaf for _, leaf in pairs if not leaf.requires_grad]
         self.found = len(self.weights)  # those behind were adopted
         self._attributes = Attributes(self._copy.modules)
-        self._versions = [leaf._version for _, leaf in pairs]
+        self._versions = [version(leaf) for _, leaf in pairs]
 
     def _stand_in(self, source: Tensor) -> Tensor:
         if id(source) not in self._stand_ins:
-            leaf = source.detach().requires_grad_(source.requires_grad)
+            leaf = source.detach().clone() if source.is_inference() else source.detach()
+            leaf.requires_grad_(source.requires_grad)
             self._stand_ins[id(source)] = (source, leaf)
         return self._stand_ins[id(source)][1]
 
@@ -199,8 +200,8 @@ def check_in_place(tensors: Iterable[Tensor], versions: Iterable[int]) -> None:
     Raises:
         CellError: one of them has another version.
     """
-    for tensor, version in zip(tensors, versions, strict=True):
-        if tensor._version != version:
+    for tensor, before in zip(tensors, versions, strict=True):
+        if version(tensor) != before:
             raise CellError(
                 f"The step changes a tensor of shape {tuple(tensor.shape)} in place (a buffer of "
                 "batch or spectral normalisation, perhaps). A step is run again in the "

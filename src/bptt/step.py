@@ -123,10 +123,15 @@ def check_alike(steps: Sequence[Leaves]) -> None:
                 )
 
 
+def version(tensor: Tensor) -> int:
+    """How often a tensor was written into; 0 where it does not tell, in inference mode."""
+    return 0 if tensor.is_inference() else tensor._version
+
+
 def check_untouched(given: Leaves, versions: list[int]) -> None:
     """A step returns a new state and leaves its arguments as they are."""
-    for leaf, version in zip(given, versions, strict=True):
-        if leaf._version != version:
+    for leaf, before in zip(given, versions, strict=True):
+        if version(leaf) != before:
             raise CellError(
                 f"The step changes its argument of shape {tuple(leaf.shape)} in place. Steps are "
                 "run again from stored states: return a new tensor, as in `s * a` for `s.mul_(a)`."

@@ -20,7 +20,15 @@ from bptt import edges, places
 from bptt.compiler.record import DATA_DEPENDENT, UNSEEN, Operation, Ref, view_of
 from bptt.draws import Draws
 from bptt.errors import BackendError
-from bptt.step import Leaves, Step, check_drawn, check_leaves, check_untouched, other_generators
+from bptt.step import (
+    Leaves,
+    Step,
+    check_drawn,
+    check_leaves,
+    check_untouched,
+    other_generators,
+    version,
+)
 
 
 class Untraceable(BackendError):
@@ -80,7 +88,7 @@ def trace(step: Step, inputs: Leaves, state: Leaves, fixed: Leaves, backward: bo
     """
     tape, draws = _Tape(x=inputs, s=state, w=fixed), Draws(seed=0)
     tape.batch = state[0].shape[0]
-    versions = [leaf._version for leaf in [*inputs, *state, *fixed]]
+    versions = [version(leaf) for leaf in [*inputs, *state, *fixed]]
     drawn = other_generators()
     draws.begin(0)
     since = edges.now()

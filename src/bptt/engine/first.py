@@ -19,6 +19,7 @@ from bptt.step import (
     check_leaves,
     check_untouched,
     other_generators,
+    version,
 )
 
 
@@ -61,7 +62,7 @@ def recorded(
     x, before = _taken(problem.schedule, arguments)
     before = [leaf.requires_grad_(is_real(leaf)) for leaf in before]  # as in the backward pass
     recording = Recording(x=x, s=before, w=replica.weights + replica.constants)
-    versions = [leaf._version for leaf in x + before]
+    versions = [version(leaf) for leaf in x + before]
     since, drawn = edges.now(), other_generators()
     problem.draws.begin(problem.offset)
     with recording, Watch(recording), problem.draws.told(recording), problem.draws:
@@ -91,7 +92,7 @@ def kept(
 ) -> tuple[Leaves, Leaves]:
     """Run the first step and keep its graph."""
     x, before = _taken(problem.schedule, arguments)
-    versions = [leaf._version for leaf in x + before]
+    versions = [version(leaf) for leaf in x + before]
     problem.draws.begin(problem.offset)
     drawn = other_generators()
     with problem.draws:

@@ -9,7 +9,7 @@ from bptt.backends import reference
 from bptt.backends.reference import Problem, Trajectory
 from bptt.draws import settled
 from bptt.replica import Attributes, check_in_place
-from bptt.step import Arguments, Leaves, check_leaves, check_untouched
+from bptt.step import Arguments, Leaves, check_leaves, check_untouched, version
 
 STEPS = 1  # as many as need no recursion
 # Whether cells of a kind drew when one was last run: a hint, for `settled` makes sure.
@@ -26,9 +26,9 @@ def run(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]:
     modules = _modules(problem.step.cell)
     attributes = Attributes(modules)
     buffers = [b for module in modules for b in module._buffers.values() if b is not None]
-    written = [buffer._version for buffer in buffers]
+    written = [version(buffer) for buffer in buffers]
     tensors = arguments.inputs + arguments.initial
-    versions = [leaf._version for leaf in tensors]
+    versions = [version(leaf) for leaf in tensors]
     kind = _kind(problem.step.cell)
     draws = problem.draws
     draws.used = draws.sparing = _DREW.get(kind, False)
