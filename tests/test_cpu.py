@@ -298,7 +298,7 @@ def compare(loop, T, B, rows=None, reset=None, dtype=torch.float32):
 
 def plain(rows, T, B):
     """Rows as the interpreter takes them."""
-    sequence, start, steps, direction, _ = rows or Rows()
+    sequence, start, steps, direction, *_ = rows or Rows()
     count = next((len(part) for part in (sequence, start, steps) if part is not None), B)
     sequence = range(count) if sequence is None else sequence.tolist()
     start = [0 if direction == 1 else T - 1] * count if start is None else start.tolist()

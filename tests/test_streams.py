@@ -105,7 +105,8 @@ def _long(given, start, reset, method, backend, seed):
     leaves = structure(start).flatten(start)
     fresh = None if reset is None else leaves
     asked = (reader, inputs, leaves, None, reset, fresh, False, method, backend)
-    return unroll_window(asked, method, seed, 0, None)[0][0]
+    (states, *own), _ = unroll_window(asked, method, seed, 0, None)
+    return own[0] if own else states[0]
 
 
 def _reloaded(stream, into):

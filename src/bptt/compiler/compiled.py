@@ -22,7 +22,8 @@ from bptt.compiler.trace import Trace
 BOUNDED = frozenset(
     (*LEAVES, *SUMS, *CONTRACTIONS, *MASKS, "number", "slice", "cat", "reshape", "permute",
      "expand", "sum", "max", "add", "sub", "mul", "neg", "abs", "sign", "maximum", "minimum",
-     "where", "sin", "cos", "atan", "tanh", "sigmoid", "erf", "erfc", "floor", "ceil", "round", "trunc")
+     "where", "sin", "cos", "atan", "tanh", "sigmoid", "erf", "erfc", "floor", "ceil", "round",
+     "trunc")
 )  # fmt: skip
 
 

@@ -70,15 +70,15 @@ def run(
     """
     course = job.course
     count = len(adjoints) - len(given.initial)
-    spans = job.method.spans(course.counts)
-    losses = runs.entering(course, spans, adjoints[:count])
+    laid = runs.layout(course, job.method)
+    losses = runs.entering(laid, adjoints[:count])
     values = {**values, **_losses(job, losses)}
     values.update(computed(direction.before, direction.columns.before, values, fixed, course))
     seeds = _seeds(job, direction, given.initial, adjoints[count:])
     anew: Rows = {}
-    if spans is not None:
+    if laid is not None:
         reads = memories(job, direction, values, fixed)
-        kept, end, anew = runs.run(job, direction, spans, reads, seeds)
+        kept, end, anew = runs.run(job, direction, laid, reads, seeds)
     else:
         room = room_of(job, direction, seeds, None, rooms)
         kept, end = room.kept, room.end

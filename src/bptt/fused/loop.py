@@ -177,7 +177,7 @@ def _unchanged(rows: kernel.Rows | None, first: Tensor, name: str, reset: tuple 
 
 def _within(rows: kernel.Rows, mask: Tensor) -> Tensor:
     """(T, R) the mask of resets at the steps that rows go through."""
-    sequence, start, steps, direction, _ = rows
+    sequence, start, steps, direction, *_ = rows
     mask = mask if sequence is None else mask[:, sequence]
     if steps is None:
         return mask

@@ -62,6 +62,10 @@ class _Part(NamedTuple):
 
     runs: Spans
 
+    @property
+    def alike(self) -> None:
+        """Not to be found again by anything smaller than its runs."""
+
     def spans(self, counts: Tensor) -> Spans:
         return self.runs
 

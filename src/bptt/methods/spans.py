@@ -40,6 +40,11 @@ class Spans(NamedTuple):
 class Way(Protocol):
     """A way back through time."""
 
+    @property
+    def alike(self) -> "Way | None":
+        """A hashable way with the same runs wherever counts are the same; None if there is none."""
+        ...
+
     def spans(self, counts: Tensor) -> Spans | None:
         """The runs back, for sequences of `counts` (B,) steps; None for all to the first step."""
         ...

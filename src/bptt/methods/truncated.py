@@ -67,6 +67,11 @@ class Truncated:
                 f"{self.losses!r}."
             )
 
+    @property
+    def alike(self) -> "Truncated":
+        """A hashable way with the same runs: itself."""
+        return self
+
     def spans(self, counts: Tensor) -> Spans | None:
         """The runs back, for sequences of `counts` (B,) steps; None where there is no sequence."""
         return blocks(counts, self.k1, self.k2, self.losses) if len(counts) else None

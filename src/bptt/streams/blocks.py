@@ -40,6 +40,14 @@ class Blocks(NamedTuple):
         ends = list(range((self.begin // k1 + 1) * k1, self.end + 1, k1))
         return [*ends, self.end] if self.last and self.end % k1 else ends
 
+    @property
+    def alike(self) -> "Blocks":
+        """The first window with the same runs, seen from where each window begins."""
+        k1, k2 = self.method.k1, self.method.k2
+        period = k1 * -(-k2 // k1)  # phases come again
+        less = max((self.begin - k2) // period, 0) * period
+        return self._replace(begin=self.begin - less, end=self.end - less)
+
     def spans(self, counts: Tensor) -> Spans:
         """The runs, for sequences of `counts` steps, which are all the same."""
         k1, k2, losses = self.method.k1, self.method.k2, self.method.losses

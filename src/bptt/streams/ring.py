@@ -1,5 +1,6 @@
 """What a stream keeps of the steps behind it: as many as a later block reaches."""
 
+import functools
 from collections.abc import Sequence
 from typing import Any
 
@@ -15,7 +16,10 @@ from bptt.unroll import initial_state
 
 
 class Reader(nn.Module):
-    """A cell that shows its states besides its outputs; it has no `begin`: a stream begins once."""
+    """A cell that shows its states, and its outputs where those are something else.
+
+    It has no `begin`: a stream begins once.
+    """
 
     def __init__(self, cell: Any, state: Structure) -> None:
         super().__init__()
@@ -25,10 +29,10 @@ class Reader(nn.Module):
         result = self.cell(x, self._state.unflatten(list(state)))
         leaves = self._state.flatten(result)
         if leaves is not None:
-            return (leaves[0], leaves), leaves
+            return (leaves,), leaves
         read_protocol(result, self._state)
         leaves = self._state.flatten(result[1])
-        return (result[0], leaves), leaves
+        return (leaves, result[0]), leaves
 
 
 class Ring:
@@ -56,7 +60,7 @@ class Ring:
         self._states: Leaves = [leaf.detach().new_empty(0, *leaf.shape) for leaf in self._leaves]
         self._marks = torch.zeros(0, self._batch, dtype=torch.bool, device=self._leaves[0].device)
         self._losses: Leaves = []
-        self._windows, self._settled = 0, True  # whether the last one's losses have arrived
+        self._windows, self._settled = 0, set[int]()  # which losses of the last one have arrived
         self._begin()
 
     def _begin(self) -> None:
@@ -100,22 +104,23 @@ class Ring:
 
     def joined(self, inputs: Any, steps: int) -> Any:
         """The last `steps` inputs, and a window's."""
+        if not steps:
+            return inputs
         leaves, spec = pytree.tree_flatten(inputs)
-        if steps:
-            pairs = zip(self._inputs, leaves, strict=True)
-            leaves = [torch.cat([old[len(old) - steps :], new]) for old, new in pairs]
+        pairs = zip(self._inputs, leaves, strict=True)
+        leaves = [torch.cat([old[len(old) - steps :], new]) for old, new in pairs]
         return pytree.tree_unflatten(leaves, spec)
 
     def marks(self, reset: Tensor | None, window: int, steps: int) -> Tensor | None:
         """The last `steps` resets, and a window's; None where there are none."""
         kept = self._marks[len(self._marks) - steps :]
-        if reset is None and not kept.any():
+        if reset is None and not (steps and kept.any()):
             return None
         return torch.cat([kept, self._mask(reset, window)])
 
     def _mask(self, reset: Tensor | None, window: int) -> Tensor:
         if reset is None:
-            return self._marks.new_zeros(window, self._batch)
+            return self._marks.new_zeros(1, 1).expand(window, self._batch)
         return reset.to(self._marks.device)
 
     def fresh(self, reset_state: Any) -> Leaves:
@@ -136,29 +141,45 @@ class Ring:
         leaves, spec = pytree.tree_flatten(outputs)
         if not self._losses:
             self._losses = [leaf.detach()[:0] for leaf in leaves]
-        self._windows, self._settled = self._windows + 1, False
+        self._windows, self._settled = self._windows + 1, set()
+        if not steps:
+            self._listen(leaves)
+            return outputs
         if not any(leaf.requires_grad for leaf in leaves):
             return pytree.tree_unflatten([leaf[steps:] for leaf in leaves], spec)
         earlier = [leaf[len(leaf) - steps :] for leaf in self._losses]
         leaves = _Across.apply(self, self._windows, earlier, *leaves)
         return pytree.tree_unflatten(list(leaves), spec)
 
-    def arrived(self, window: int, losses: Leaves) -> None:
-        """Take the adjoints of a window's outputs.
+    def _listen(self, leaves: Leaves) -> None:
+        """Hear of the losses that come back through a window that no earlier loss goes through."""
+        for place, leaf in enumerate(leaves):
+            if leaf.grad_fn is not None:
+                hear = functools.partial(self._hear, self._windows, place, leaf.output_nr)
+                leaf.grad_fn.register_prehook(hear)
+
+    def _hear(self, window: int, place: int, number: int, losses: Sequence[Tensor | None]) -> None:
+        loss = losses[number]
+        if loss is not None:
+            self.arrived(window, {place: loss})
+
+    def arrived(self, window: int, losses: dict[int, Tensor]) -> None:
+        """Take the adjoints of a window's outputs, by leaf.
 
         Raises:
             BackendError: another window has been taken since, or they have arrived already.
         """
-        if window != self._windows or self._settled:
+        if window != self._windows or not self._settled.isdisjoint(losses):
             raise BackendError(
                 "A stream's window goes back once, before the next window is taken: its losses are "
                 "kept for blocks that end later. Add up the losses of a window, call backward() on "
                 "the sum, then take the next window."
             )
-        self._settled = True
-        for kept, new in zip(self._losses, losses, strict=True):
+        self._settled.update(losses)
+        for place, new in losses.items():
+            kept = self._losses[place]
             count = min(len(kept), len(new))
-            kept[len(kept) - count :] = new[len(new) - count :]
+            kept[len(kept) - count :] = new[len(new) - count :].detach()
 
     def advance(
         self, inputs: Any, reset: Tensor | None, states: Leaves, steps: int, kept: int
@@ -188,7 +209,8 @@ class Ring:
         self._inputs = [_last([a, b.detach()], kept) for a, b in zip(old, leaves, strict=True)]
         self._marks = _last([self._marks, self._mask(reset, window)], kept)
         self._losses = [
-            _last([leaf, leaf.new_zeros(window, *leaf.shape[1:])], kept) for leaf in self._losses
+            _last([leaf, leaf.new_zeros(min(window, kept), *leaf.shape[1:])], kept)
+            for leaf in self._losses
         ]
 
     def saved(self) -> dict[str, Any]:
@@ -228,8 +250,13 @@ def _in_own_structure(cell: Any, state: Any) -> Any:
 
 def _last(parts: Sequence[Tensor], count: int) -> Tensor:
     """The last `count` steps of parts that follow each other, in memory of their own."""
-    whole = torch.cat(list(parts))
-    return whole[len(whole) - count :].clone()
+    taken = []
+    for part in reversed(parts):
+        taken.append(part[max(len(part) - count, 0) :])
+        count -= len(taken[-1])
+        if not count:
+            break
+    return torch.cat(taken[::-1]) if len(taken) > 1 else taken[0].clone()
 
 
 class _Across(torch.autograd.Function):
@@ -249,7 +276,7 @@ class _Across(torch.autograd.Function):
             old.new_zeros(shape) if adjoint is None else adjoint
             for old, adjoint, shape in zip(ctx.earlier, adjoints, ctx.shapes, strict=True)
         ]
-        ctx.ring.arrived(ctx.window, found)
+        ctx.ring.arrived(ctx.window, dict(enumerate(found)))
         return None, None, None, *(torch.cat(p) for p in zip(ctx.earlier, found, strict=True))
 
 

@@ -127,8 +127,8 @@ class Stream(nn.Module):
             self.backend,
         )  # fmt: skip
         stored = ring.stored(before) if before and self.weights == "stale" else None
-        (outputs, states), _ = unroll_window(given, ways, ring.seed, ways.first, stored)
-        outputs = ring.shown(outputs, before)
+        (states, *own), _ = unroll_window(given, ways, ring.seed, ways.first, stored)
+        outputs = ring.shown(own[0] if own else states[0], before)
         if stored is not None:  # what was run again for the kept steps follows none of their states
             states, before = [leaf[before:] for leaf in states], 0
         ring.advance(inputs, reset, states, before, ways.kept)

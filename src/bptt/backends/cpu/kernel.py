@@ -80,11 +80,11 @@ class Kernel:
         free.append(call)
 
     def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
-        """Calls made before, which nobody makes now, where all sequences run through all steps."""
-        sequence, start, steps, direction, _ = rows or EVERY
-        if not (sequence is start is steps is None):
+        """Calls made before, which nobody makes now, where rows are told by name, or all run."""
+        sequence, start, steps, direction, _, name = rows or EVERY
+        if name is None and not (sequence is start is steps is None):
             return []
-        key = shape, direction, torch.get_num_threads(), self._shares_columns()
+        key = shape, direction, name, torch.get_num_threads(), self._shares_columns()
         free = self._calls.get(key)
         if free is None:
             if len(self._calls) == SHAPES:

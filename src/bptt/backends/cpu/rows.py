@@ -2,6 +2,7 @@
 
 import functools
 import itertools
+from collections.abc import Hashable
 from typing import NamedTuple
 
 import numpy as np
@@ -22,6 +23,7 @@ class Rows(NamedTuple):
         direction: 1 if time goes up from step to step, -1 if it goes down.
         apart: whether carries, sequence memories and trails have a row for each of these, in their
             order, in place of one for each sequence: then rows may share a sequence.
+        name: equal for rows that are equal: a kernel keeps calls made for them.
     """
 
     sequence: Tensor | None = None
@@ -29,6 +31,7 @@ class Rows(NamedTuple):
     steps: Tensor | None = None
     direction: int = 1
     apart: bool = False
+    name: Hashable = None
 
 
 EVERY = Rows()
@@ -77,7 +80,7 @@ def arrange(rows: Rows | None, times: int, batch: int, work: int, together: bool
     Raises:
         ValueError: if a row leaves its memories.
     """
-    sequence, start, steps, direction, _ = rows or EVERY
+    sequence, start, steps, direction, *_ = rows or EVERY
     if direction not in (1, -1):
         raise ValueError(f"expected a direction of 1 or -1, got {direction}")
     if sequence is None and start is None and steps is None:
