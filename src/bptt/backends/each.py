@@ -10,7 +10,7 @@ state that a sequence or an episode starts from belongs to the step that starts 
 """
 
 from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -25,6 +25,8 @@ from bptt.replica import Replica
 from bptt.step import Leaves, Step
 
 MEMORY = 1 << 26  # bytes that the terms of the loss times that go back at once may take
+
+Inputs = Literal["norms", "vectors"] | None  # what is wanted of the inputs' gradients
 
 
 class Passage(NamedTuple):
@@ -59,7 +61,8 @@ class At(NamedTuple):
         rows: which of the loss times.
         steps: which steps.
         state: (L, M, B) ||dE_t/ds_k||, in float64.
-        inputs: (L, M, B, ...) per leaf: dE_t/dx_k.
+        input_norms: (L, M, B) ||dE_t/dx_k||, in float64; None if not wanted, or nothing reaches.
+        inputs: (L, M, B, ...) per leaf: dE_t/dx_k, where the vectors are wanted.
         norms: (L, M) per weight: the norm of the term of dE_t/dW, in float64.
         terms: (L, M, ...) per weight: the term itself; None where it is not held.
     """
@@ -67,6 +70,7 @@ class At(NamedTuple):
     rows: slice
     steps: slice
     state: Tensor
+    input_norms: Tensor | None
     inputs: Found
     norms: Found
     terms: Found
@@ -82,7 +86,7 @@ class Back:
     """
 
     def __init__(
-        self, passage: Passage, times: Sequence[int], inputs: bool = True, weights: bool = True
+        self, passage: Passage, times: Sequence[int], inputs: Inputs, weights: bool
     ) -> None:
         self.passage, self.times = passage, torch.as_tensor(times)
         self.inputs, self.weights = inputs, weights
@@ -121,7 +125,7 @@ class Back:
     def _step(self, step: int, rows: slice, adjoint: Found) -> At:
         """Take the adjoints of the loss times that have entered back through a step, in place."""
         passage, now = self.passage, self.times[rows] == step
-        point, live = point_at(passage, step, self.inputs), _live(passage.course, step)
+        point, live = point_at(passage, step, self.inputs is not None), _live(passage.course, step)
         state = [None if leaf is None else leaf.clone() for leaf in adjoint]
         losses: Found = [None] * len(passage.losses)
         if bool(now.any()):
@@ -144,7 +148,9 @@ class Back:
             [None if leaf is None else leaf[None] for leaf in leaves]
             for leaves in (shares.inputs, terms)
         )
-        return At(rows, slice(step, step + 1), together(state, 2)[None], inputs, norms, terms)
+        sizes = together(inputs, 3) if any(leaf is not None for leaf in inputs) else None
+        where = rows, slice(step, step + 1)
+        return At(*where, together(state, 2)[None], sizes, inputs, norms, terms)
 
     def _terms(self, shares: Found, begun: Found) -> Found:
         """Terms of dE_t/dW, added to those of the steps before."""

@@ -35,9 +35,10 @@ def norm(leaf: Tensor, axes: int, scale: Tensor | None = None) -> Tensor:
 def near_one(rows: Tensor) -> Tensor:
     """Norms over the last axis, in float64, that are taken in float32 where that is exact."""
     found = torch.linalg.vector_norm(rows, dim=-1)
-    rest = ~((found > LEAST) & (found < 1 / LEAST))
+    least, largest = map(float, torch.aminmax(found)) if found.numel() else (1.0, 1.0)
     found = found.double()
-    if bool(rest.any()):
+    if not LEAST < least <= largest < 1 / LEAST:  # or NaN
+        rest = ~((found > LEAST) & (found < 1 / LEAST))
         found[rest] = torch.linalg.vector_norm(rows[rest], dim=-1, dtype=torch.float64)
     return found
 

@@ -64,6 +64,13 @@ class Graph:
         self._waiting: set[int] = set()  # what depends on the step before
         self.lines: dict[int, str] = {}
 
+    def copy(self) -> "Graph":
+        """The same nodes under the same numbers: what is added to it is in no other graph."""
+        other = Graph()
+        other.nodes, other._numbers = list(self.nodes), dict(self._numbers)
+        other._waiting, other.lines = set(self._waiting), dict(self.lines)
+        return other
+
     def __getitem__(self, number: int) -> Node:
         return self.nodes[number]
 
@@ -168,6 +175,10 @@ class Graph:
             if own and found.issuperset(node.operands):
                 found.add(number)
         return found
+
+    def leaves(self, kind: str) -> list[int]:
+        """The nodes of one of the kinds of `LEAVES`."""
+        return [number for number, node in enumerate(self.nodes) if node.op == kind]
 
     def ancestors(self, roots: Iterable[int]) -> set[int]:
         """All that the roots are made of, themselves included."""

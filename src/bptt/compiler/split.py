@@ -84,7 +84,11 @@ def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
 
 
 def backward(
-    step: Step, stored: Sequence[int], d_inputs: Sequence[int | None], d_fixed: Sequence[int | None]
+    step: Step,
+    stored: Sequence[int],
+    d_inputs: Sequence[int | None],
+    d_fixed: Sequence[int | None],
+    small: Sequence[int] = (),
 ) -> Columns:
     """The columns of the way back.
 
@@ -93,15 +97,19 @@ def backward(
         stored: forward values that are at hand for all steps.
         d_inputs: the gradients to the inputs that are wanted.
         d_fixed: the gradients to fixed tensors that are wanted.
+        small: other values that are wanted of every step, so much smaller than what they are made
+            of that the loop computes and keeps them.
     """
     graph = step.graph
     loop = _between(
         graph, _leaves(graph, ("d_state",)), [n for n in step.d_before if n is not None]
     )
+    seeded = graph.descendants(_leaves(graph, ("d_output", "d_state")))
+    loop |= graph.between(small, loop | set(stored)) & seeded
     loop |= _pulled(graph, loop, stored)
     own = graph.ancestors([*step.outputs, *step.state])
     loop |= _absorbed(graph, loop, (*stored, *_leaves(graph, ("d_output",))), own)
-    after = tuple(n for n in (*d_inputs, *d_fixed) if n is not None)
+    after = tuple(n for n in (*d_inputs, *d_fixed, *small) if n is not None)
     loop |= _joined(graph, loop, graph.ancestors(after))
     inner = _ancestors_outside(graph, [n for n in after if n not in loop], loop | set(stored))
     arriving = set(_leaves(graph, ("d_state",)))  # what comes from the step behind

@@ -12,44 +12,38 @@ product (a mask times its absolute value, a weight used twice), the term itself 
 Rows are steps, sequences and loss times, (L, B, M), in this order.
 """
 
+import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptt.backends.each import At, Passage, Starts
+from bptt.backends.each import At, Inputs
 from bptt.backends.norms import norm, together
 from bptt.backends.product import Found
 from bptt.backends.sweeps import add
-from bptt.compiler.record import Ref
-from bptt.course import Course
-from bptt.fused.copies import Copies
-from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Rows, loop, memories
-from bptt.fused.terms import Terms, terms
-from bptt.fused.weighing import Mixed, Plain
+from bptt.fused.job import Values
+from bptt.fused.shared import Ran, Shared
+from bptt.fused.trails import Trails, Work
+from bptt.fused.weighing import Mixed
 
 ROWS = 128  # sequences that go back at once: what they carry stays in the cache next to the core
-MEMORY = 1 << 26  # bytes that copies of what the forward pass has left may take
+MEMORY = 1 << 26  # bytes that terms which have to be computed, or inputs' gradients, may take
 
 
-class Ran(NamedTuple):
-    """An unroll that kernels have run once.
+class _Left(NamedTuple):
+    """What some loss times leave at the L steps that they go through.
 
     Attributes:
-        job: what was run.
-        given: its tensors.
-        values: what the forward pass has left, (T * B, ...) per node.
-        passage: the same, step by step.
-        direct: (T, B, ...) per leaf of the state, what reaches s_t from E_t at the same step.
+        inputs: (L, B, M, ...) per leaf.
+        weighed: (L, M) by weight.
+        rows: what the norms of plain terms are made of.
     """
 
-    job: Job
-    given: Given
-    values: Values
-    passage: Passage
-    direct: Found
+    inputs: Found
+    weighed: dict[int, Tensor]
+    rows: dict[int, Tensor]
 
 
 class Back:
@@ -61,211 +55,157 @@ class Back:
         inputs, weights: whether those are wanted besides the state's adjoints.
     """
 
-    def __init__(self, ran: Ran, times: Sequence[int], inputs: bool, weights: bool) -> None:
-        self.ran, self.course, self.compiled = ran, ran.job.course, ran.job.compiled
-        self.longest = int(self.course.counts.max())
-        self.times = [t for t in times if t < self.longest]  # the others have no loss
-        self.starts = Starts(ran.passage, weights)
-        self.own = [tensor.detach() for tensor in ran.given.own]
-        numbers = {id(tensor): number for number, tensor in enumerate(ran.given.own)}
-        self.places = [numbers[id(source)] for source in ran.passage.replica.sources]
-        wanted = frozenset(self.places) if weights else frozenset()
-        begun = frozenset(self.places[index] for index in self.starts.reached)
-        self.terms = terms(self.compiled, self.own, inputs, wanted, begun)
-        self.fixed = self.terms.direction.once.run(self.own)
-        self.values = _values(ran, self.terms, self.fixed, self.times)
-        self.reads = memories(ran.job, self.terms.direction, self.values, self.fixed)
-        self.plain = Plain(self.terms, self.values, self.fixed, self.course, self.compiled.dtype)
-        self.mixed = Mixed(self.compiled, self.own, self.terms, self.fixed)
-        rows = self.course.steps * self.course.batch
-        self.summed = self.carries(rows) if weights else {}
-        self.begun: Found = [None] * len(self.places)
-        self._usual: Tensor | None = None  # by lag, what brings adjoints' norms to about 1
+    def __init__(self, ran: Ran, times: Sequence[int], inputs: Inputs, weights: bool) -> None:
+        self.shared = shared = Shared(ran, times, inputs, weights)
+        self._passage, self._wanted = ran.passage, [t.requires_grad for t in ran.given.own]
+        self._mixed = Mixed(shared.compiled, shared.own, shared.terms, shared.fixed)
+        self._work = Work()
+        steps, batch = shared.course.steps, shared.course.batch
+        self._totals = {  # by node, summed over loss times
+            node: value.new_zeros(steps, batch, *value.shape[1:])
+            for node, value in shared.first.items()
+            if node in shared.terms.sums.given and node in shared.terms.seeded
+        }
+        self._begun: Found = [None] * len(shared.places)
 
     def run(self) -> Iterator[At]:
         """Every pair of a loss time and a step, some loss times at once."""
-        size = self._size()
-        copies = Copies(self, size) if self.times else None
-        for first in range(0, len(self.times), size):
-            rows = slice(first, min(first + size, len(self.times)))
-            if copies is None or rows.stop - first != copies.count:
-                copies = Copies(self, rows.stop - first)
-            yield self._at(rows, copies)
+        size, times = self._size(), self.shared.times
+        for first in range(0, len(times), size):
+            rows = slice(first, min(first + size, len(times)))
+            yield self._at(rows, Trails(self.shared, self._work, torch.tensor(times[rows])))
 
     def sums(self) -> Found:
-        """dE/dW of all loss times together, once they have run: the adjoints' sums, one step on."""
-        found, course, names = self.terms, self.course, self.terms.direction.names
-        if not self.summed:
-            return self.begun
-        rows = course.steps * course.batch
-        kept = self.kept(rows)
-        tiled = {name: self.reads[name].repeat(course.steps, 1) for name in names.sequence}
-        reads = {**self.reads, **tiled, **kept}
-        ends = {name: torch.empty_like(leaf) for name, leaf in self.summed.items()}
-        loop(self.ran.job, found.direction, reads, (1, rows), None, self.summed, ends, None)
-        values = {**self.values, **self.by_node(kept)}
-        given = [values[node] for node in found.sums.given]
-        sums = found.sums.run(given, self.fixed, course.steps, rows)
-        reached = dict(zip(found.reached, sums, strict=True))
-        wanted = [tensor.requires_grad for tensor in self.ran.given.own]
-        pulled = self.compiled.weights.pull(self.own, wanted, reached)
-        return [add(pulled[place], b) for place, b in zip(self.places, self.begun, strict=True)]
-
-    def _at(self, rows: slice, copies: Copies) -> At:
-        """What some loss times leave at all of their steps."""
-        times, found = torch.tensor(self.times[rows]), self.terms
-        low, high = int(times[0]), int(times[-1]) + 1
-        window = slice(low, self.longest) if self.course.reverse else slice(0, high)
-        kept = copies.run(times, window)
-        count = (window.stop - window.start) * self.course.batch * copies.count
-        given = copies.take(found.rows.given, window, kept)
-        values = found.rows.run(given, self.fixed, window.stop - window.start, count)
-        ends = len(found.inputs), len(found.inputs) + len(found.before)
-        values[: ends[1]] = [value.contiguous() for value in values[: ends[1]]]
-        for value in values[: ends[1]]:
-            copies.clear_past(value, times, window)
-        values = [value.unflatten(0, (-1, self.course.batch, copies.count)) for value in values]
-        inputs: Found = [None] * len(self.ran.passage.inputs)
-        for index, value in zip(found.inputs, values, strict=False):
-            inputs[index] = value.transpose(1, 2)
-        before = dict(zip(found.before, values[ends[0] : ends[1]], strict=True))
-        d = dict(zip(found.roots[ends[1] :], values[ends[1] :], strict=True))
-        begun = self._begun(before, window)
-        scale = self._scale(times, window)
-        plain = self.plain.norms(d, times, window, scale)
-        norms = self._norms(plain, copies, kept, window, begun)
-        copies.clear(times)
-        steps = torch.arange(window.start, window.stop)[:, None]
-        past = steps > times if not self.course.reverse else steps < times
-        norms = [n if n is None else n.masked_fill(past, 0.0) for n in norms]
-        state = self._state(before, times, window, scale).masked_fill(past[..., None], 0.0)
-        self._learn(state, window)
-        return At(rows, window, state, inputs, norms, [None] * len(norms))
-
-    def _scale(self, times: Tensor, window: slice) -> Tensor | None:
-        """(L,) what brings norms at each step to about 1, by what loss times before have shown."""
-        if self._usual is None or self.compiled.dtype == torch.float64:
-            return None
-        own = times[0] if self.course.reverse else times[-1]
-        lags = (torch.arange(window.start, window.stop) - own).abs()
-        return self._usual[lags.clamp(max=len(self._usual) - 1)]
-
-    def _learn(self, state: Tensor, window: slice) -> None:
-        """Note how large adjoints are by lag, from (L, M, B) norms."""
-        by_lag = state.amax((1, 2)) if self.course.reverse else state.amax((1, 2)).flip(0)
-        largest = by_lag.nan_to_num(0.0, 0.0, 0.0).clamp(1e-37, 1e37)
-        self._usual = torch.exp2(-torch.log2(largest).round())
-
-    def _state(
-        self, before: dict[int, Tensor], times: Tensor, window: slice, scale: Tensor | None
-    ) -> Tensor:
-        """(L, M, B) ||dE_t/ds_k||: what reaches s_k from the next step, or from the loss at once.
-
-        Args:
-            before: (L, B, M, ...) per leaf: the adjoint of the state that each step starts from.
-            times: (M,) the loss times.
-            window: the L steps.
-            scale: (L,) what brings norms to about 1, if that is known.
-        """
-        steps = torch.arange(window.start, window.stop)
-        goes, own = ~self.starts.ends(steps), torch.arange(len(times))
-        found = torch.zeros(len(steps), self.course.batch, len(times), dtype=torch.float64)
-        behind, ahead = slice(1, None), slice(None, -1)
-        to, source = (behind, ahead) if self.course.reverse else (ahead, behind)
-        if before:
-            kept = goes[source, :, None]
-            found[to] = torch.where(kept, together(list(before.values()), 3, scale)[source], 0.0)
-            for leaf, adjoint in before.items():
-                whole = self.summed.get(self.terms.direction.names.carried[leaf])
-                if whole is not None:
-                    rows = whole.view(self.course.steps, self.course.batch, -1)[window][to]
-                    sums = adjoint[source].flatten(3).sum(2)
-                    rows += torch.where(kept, sums, 0.0)
-        direct = [None if d is None else d[times] for d in self.ran.direct]
-        found[times - window.start, :, own] = together(direct, 2)
-        return found.transpose(1, 2)
-
-    def _begun(self, before: dict[int, Tensor], window: slice) -> dict[int, Found]:
-        """By step, what the states that are started from leave to the weights, (M, ...) each."""
-        if not self.starts.reached:
-            return {}
-        steps = torch.arange(window.start, window.stop)
-        found = {}
-        for step in steps[self.starts.ends(steps).any(1)].tolist():
-            adjoints = [
-                before[i][step - window.start].transpose(0, 1).reshape(-1, *leaf.shape[1:])
-                if i in before else None
-                for i, leaf in enumerate(self.ran.passage.before)
-            ]  # fmt: skip
-            many = next(len(a) for a in adjoints if a is not None)
-            found[step] = self.starts.pull(torch.full((many,), step), adjoints)
-            sums = [None if term is None else term.sum(0) for term in found[step]]
-            self.begun = [add(a, b) for a, b in zip(self.begun, sums, strict=True)]
-        return found
-
-    def _norms(
-        self,
-        plain: dict[int, Tensor],
-        copies: Copies,
-        kept: Rows,
-        window: slice,
-        begun: dict[int, Found],
-    ) -> Found:
-        """(L, M) per weight; terms that have to be computed are, a few steps at a time."""
-        found = [plain.get(place) for place in self.places]
-        if not self.terms.mixed:
-            return found
-        given = copies.take(self.terms.sums.given, window, kept)
-        shape = window.stop - window.start, self.course.batch, copies.count
-        given = [value.unflatten(0, shape).transpose(1, 2) for value in given]
-        size = max(MEMORY // (copies.count * sum(self.own[i].nbytes for i in self.terms.mixed)), 1)
-        parts: dict[int, list[Tensor]] = {index: [] for index in self._whole()}
-        for first in range(0, shape[0], size):
-            steps = slice(first, min(first + size, shape[0]))
-            vectors = self.mixed.vectors([value[steps].flatten(0, 1) for value in given])
-            for index, done in parts.items():
-                own = vectors.get(self.places[index])
-                done += [
-                    norm(whole, 1)
-                    for whole in _with(own, index, copies.count, steps, window.start, begun)
-                ]
-        for index, done in parts.items():
-            found[index] = torch.stack(done)
-        return found
-
-    def _whole(self) -> list[int]:
-        """Which weights' terms have to be computed."""
-        return [i for i, place in enumerate(self.places) if place in self.terms.mixed]
-
-    def kept(self, rows: int) -> Rows:
-        """Room for what the loop keeps of so many rows."""
-        graph, names = self.terms.direction.columns.graph, self.terms.direction.names
-        dtype = self.compiled.dtype
-        return {
-            name: torch.empty(rows, *graph[n].shape, dtype=dtype) for name, n in names.kept.items()
-        }
-
-    def by_node(self, kept: Rows) -> Values:
-        """What the loop has kept, as values of the graph."""
-        graph, names = self.terms.direction.columns.graph, self.terms.direction.names.kept
-        return {n: kept[name] != 0 if graph[n].mask else kept[name] for name, n in names.items()}
-
-    def carries(self, rows: int) -> Rows:
-        """Zero adjoints, (rows, width) by name."""
-        direction = self.terms.direction
-        widths = {m.name: m.width for m in direction.loop.memories if m.kind == "carry"}
-        names = [name for name in direction.names.carried if name in widths]
-        return {name: torch.zeros(rows, widths[name], dtype=self.compiled.dtype) for name in names}
+        """dE/dW of all loss times together, once they have run."""
+        shared, found = self.shared, self.shared.terms.sums
+        if not shared.times:
+            return self._begun
+        totals = {node: total.flatten(0, 1) for node, total in self._totals.items()}
+        values = {**shared.values, **shared.first, **totals}
+        given, rows = [values[node] for node in found.given], shared.course.steps
+        sums = found.run(given, shared.fixed, rows, rows * shared.course.batch)
+        reached = dict(zip(shared.terms.reached, sums, strict=True))
+        pulled = shared.compiled.weights.pull(shared.own, self._wanted, reached)
+        return [add(pulled[place], b) for place, b in zip(shared.places, self._begun, strict=True)]
 
     def _size(self) -> int:
         """How many loss times go back at once."""
-        loop_ = self.terms.direction.loop
-        row = (
-            sum(m.width for m in loop_.memories if m.kind == "step") * self.compiled.dtype.itemsize
-        )
-        steps = max(self.course.steps * self.course.batch * row, 1)
-        most = min(ROWS // self.course.batch, MEMORY // steps, len(self.times))
-        return max(most, 1)
+        shared, batch = self.shared, max(self.shared.course.batch, 1)
+        graph = shared.terms.direction.columns.graph
+        row = sum(math.prod(graph[node].shape) for _, node in shared.terms.inputs)
+        row *= shared.course.steps * batch * shared.compiled.dtype.itemsize
+        return max(min(ROWS // batch, MEMORY // max(row, 1), len(shared.times)), 1)
+
+    def _at(self, rows: slice, trails: Trails) -> At:
+        """What some loss times leave at all steps that they go through."""
+        left, found = self._room(trails), self.shared.terms
+        for window in trails.windows():
+            self._go(trails, window, left)
+        trails.complete()
+        self._enter(trails, left)
+        inputs = [None if leaf is None else leaf.transpose(1, 2) for leaf in left.inputs]
+        sizes = trails.norm(found.input_norms, trails.span)
+        sizes = together(inputs, 3) if found.inputs else sizes
+        norms: Found = [left.weighed.get(place) for place in self.shared.places]
+        nothing: Found = [None] * len(norms)
+        return At(rows, trails.span, self._state(trails), sizes, inputs, norms, nothing)
+
+    def _room(self, trails: Trails) -> _Left:
+        """Room for what loss times leave."""
+        found, shape = self.shared.terms, trails.shape(trails.span)
+        graph, dtype = found.direction.columns.graph, self.shared.compiled.dtype
+        inputs: Found = [None] * len(self._passage.inputs)
+        for leaf, node in found.inputs:
+            inputs[leaf] = torch.empty(*shape, *graph[node].shape, dtype=dtype)
+        weights = {term.weight for term in found.plain} | found.mixed
+        weighed = {place: torch.zeros(shape[::2], dtype=torch.float64) for place in weights}
+        return _Left(inputs, weighed, self.shared.plain.room(found.early, *shape[::2]))
+
+    def _go(self, trails: Trails, window: slice, left: _Left) -> None:
+        """Go through a window and note what is left there."""
+        vectors, shape = trails.run(window), trails.shape(window)
+        found, fixed = self.shared.terms, self.shared.fixed
+        part = slice(window.start - trails.span.start, window.stop - trails.span.start)
+        given = [trails.take(node, window, vectors).flatten(0, 2) for node in found.rows.given]
+        values = found.rows.run(given, fixed, shape[0], shape.numel())
+        apart = iter(value.unflatten(0, shape) for value in values)
+        for leaf, _ in found.inputs:
+            whole = left.inputs[leaf]
+            assert whole is not None
+            whole[part] = next(apart)
+        before = {leaf: next(apart) for leaf, _ in found.before}
+        early = dict(zip(found.early, apart, strict=True))
+        rows = self.shared.plain.rows(early, window, trails.scale(window)) if early else {}
+        for number, own in rows.items():
+            left.rows[number][part] = own
+        begun = self._began(before, window)
+        if found.mixed:
+            for place, leaf in self._computed(trails, window, vectors, begun).items():
+                left.weighed[place][part] = leaf
+        for node, total in self._totals.items():
+            total[window] += vectors[node].sum(2)
+
+    def _enter(self, trails: Trails, left: _Left) -> None:
+        """Add what each loss leaves at its own step alone, and clear what none goes through."""
+        left.weighed.update(self.shared.plain.norms(left.rows))
+        times, own = trails.times - trails.span.start, torch.arange(trails.count)
+        for place, late in self.shared.late.items():
+            whole = left.weighed[place]
+            whole[times, own] = torch.hypot(whole[times, own], late[trails.times])
+        past = trails.past(trails.span)
+        for whole in left.weighed.values():
+            whole.masked_fill_(past, 0.0)
+
+    def _state(self, trails: Trails) -> Tensor:
+        """(L, M, B) ||dE_t/ds_k||: what reaches s_k from the next step, or from its own loss."""
+        shared, span = self.shared, trails.span
+        many = span.stop - span.start, trails.count, shared.course.batch
+        found = torch.zeros(many, dtype=torch.float64)
+        sizes = trails.norm(shared.terms.state_norms, span)
+        if sizes is not None:
+            goes = ~shared.starts.ends(torch.arange(span.start, span.stop))[:, None]
+            to, source = slice(None, -1), slice(1, None)
+            if shared.course.reverse:
+                to, source = source, to
+            found[to] = torch.where(goes, sizes, 0.0)[source]
+        found[trails.times - span.start, torch.arange(trails.count)] = shared.direct[trails.times]
+        return found
+
+    def _computed(
+        self, trails: Trails, window: slice, vectors: Values, begun: dict[int, Found]
+    ) -> dict[int, Tensor]:
+        """(L, M) by weight, of terms that have to be computed: a few steps at a time."""
+        shared, found = self.shared, self.shared.terms
+        taken = [trails.take(n, window, vectors).transpose(1, 2) for n in found.sums.given]
+        size = max(MEMORY // (trails.count * sum(shared.own[i].nbytes for i in found.mixed)), 1)
+        mixed = [i for i, place in enumerate(shared.places) if place in found.mixed]
+        parts: dict[int, list[Tensor]] = {index: [] for index in mixed}
+        for first in range(0, window.stop - window.start, size):
+            steps = slice(first, min(first + size, window.stop - window.start))
+            computed = self._mixed.vectors([value[steps].flatten(0, 1) for value in taken])
+            for index, done in parts.items():
+                leaf = computed.get(shared.places[index])
+                more = _with(leaf, index, trails.count, steps, window.start, begun)
+                done += [norm(term, 1) for term in more]
+        return {shared.places[index]: torch.stack(done) for index, done in parts.items()}
+
+    def _began(self, before: dict[int, Tensor], window: slice) -> dict[int, Found]:
+        """By step, what the states that are started from leave to the weights, (M, ...) each."""
+        if not self.shared.starts.reached:
+            return {}
+        steps = torch.arange(window.start, window.stop)
+        found = {}
+        for step in steps[self.shared.starts.ends(steps).any(1)].tolist():
+            adjoints = [
+                before[i][step - window.start].transpose(0, 1).reshape(-1, *leaf.shape[1:])
+                if i in before else None
+                for i, leaf in enumerate(self._passage.before)
+            ]  # fmt: skip
+            many = next(len(a) for a in adjoints if a is not None)
+            found[step] = self.shared.starts.pull(torch.full((many,), step), adjoints)
+            sums = [None if term is None else term.sum(0) for term in found[step]]
+            self._begun = [add(a, b) for a, b in zip(self._begun, sums, strict=True)]
+        return found
 
 
 def _with(
@@ -282,32 +222,3 @@ def _with(
         more = begun[start + step][index] if start + step in begun else None
         both = add(found, more)
         yield torch.zeros(count, 1) if both is None else both
-
-
-def _values(ran: Ran, found: Terms, fixed: dict[Ref, Tensor], times: Sequence[int]) -> Values:
-    """What the way back reads at all steps, with the losses of the chosen times."""
-    compiled, course, direction = ran.job.compiled, ran.job.course, found.direction
-    needed = {*direction.taken, *found.sources.given, *found.rows.given, *found.sums.given}
-    values = {n: _sound(course, ran.values[n].detach()) for n in needed if n in ran.values}
-    chosen = torch.zeros(course.steps, dtype=torch.bool)
-    chosen[times] = True
-    for node, index, shape in compiled.losses:
-        loss = ran.passage.losses[index]
-        if loss is None:
-            values[node] = torch.zeros(course.steps * course.batch, *shape, dtype=compiled.dtype)
-        else:
-            kept = chosen.reshape(-1, *[1] * (loss.dim() - 1))
-            loss = torch.where(kept, loss, 0.0).to(compiled.dtype)
-            values[node] = loss.reshape(-1, *shape).contiguous()
-    before, rows = direction.before, course.steps * course.batch
-    made = before.run([values[n] for n in before.given], fixed, course.steps, rows)
-    return {**values, **dict(zip(direction.columns.before, made, strict=True))}
-
-
-def _sound(course: Course, value: Tensor) -> Tensor:
-    """A value with a live row in place of each that does not count: those may hold anything."""
-    lengths = course.lengths
-    if lengths is None:
-        return value
-    live = (torch.arange(course.steps)[:, None] < lengths).flatten()
-    return value.index_select(0, torch.where(live, torch.arange(len(live)), live.nonzero()[0]))

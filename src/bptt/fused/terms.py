@@ -1,195 +1,156 @@
-"""Where a step's weights meet rows: what each loss time's terms of their gradients are made of."""
+"""A step's way back for each loss time by itself: its columns, and what is wanted of them."""
 
+import dataclasses
 from collections.abc import Sequence
 from typing import NamedTuple
 from weakref import WeakKeyDictionary
 
-import torch
 from torch import Tensor
 
+from bptt.backends.each import Inputs
 from bptt.compiler import split
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import Graph
-from bptt.compiler.once import refs
 from bptt.compiler.parallel import Parallel, parallel
 from bptt.compiler.record import Ref
+from bptt.fused import products
+from bptt.fused.products import Term
 
-# Operations that move a tensor's elements about, so that no norm changes.
-_MOVES = frozenset(
-    ("t", "transpose", "permute", "view", "_unsafe_view", "reshape", "squeeze", "unsqueeze",
-     "alias", "clone", "contiguous")
-)  # fmt: skip
-_CUTS = _MOVES | {"slice", "select", "split", "split_with_sizes", "chunk", "unbind", "narrow"}
-
-
-class Term(NamedTuple):
-    """A part of a weight's gradient: the sum over rows of s d^T.
-
-    Attributes:
-        weight: the number of the weight.
-        source: the node s that no loss moves; None for the number 1.
-        row: the node d that hangs on the loss.
-    """
-
-    weight: int
-    source: int | None
-    row: int
+Leaves = tuple[tuple[int, int], ...]  # (number of the leaf, node)
 
 
 class Terms(NamedTuple):
     """A step's way back for each loss time by itself.
 
     Attributes:
-        direction: its columns, with all that is wanted kept.
-        rows: computes what has a row for each sequence: `roots`.
-        roots: the gradients of the inputs, of the state before, then the terms' d.
-        inputs, before: which leaves of the inputs and of the state have a gradient.
+        direction: its columns, with all that is wanted kept in trails.
+        state_norms: of the gradients of the state before, kept by the loop.
+        input_norms: of the inputs' gradients, kept by the loop.
+        rows: computes what has a row for each sequence: of `inputs`, `before` and `early`.
+        inputs, before: the gradients themselves, of leaves where they are wanted.
+        early: every d that what comes from later steps moves.
+        late: computes every d that nothing but the loss at the same step moves: `late_rows`.
+        late_rows: those.
         sources: computes every s.
         plain: the terms of the weights whose norm needs no matrix.
         sums: computes what is summed over rows: the gradients of `reached`.
         reached: the fixed tensors that have one.
         mixed: the weights whose terms have to be computed.
+        seeded: the nodes that hang on a loss, or on what comes from later steps.
     """
 
     direction: Direction
+    state_norms: Leaves
+    input_norms: Leaves
     rows: Parallel
-    roots: tuple[int, ...]
-    inputs: tuple[int, ...]
-    before: tuple[int, ...]
+    inputs: Leaves
+    before: Leaves
+    early: tuple[int, ...]
+    late: Parallel
+    late_rows: tuple[int, ...]
     sources: Parallel
     plain: tuple[Term, ...]
     sums: Parallel
     reached: tuple[Ref, ...]
     mixed: frozenset[int]
+    seeded: frozenset[int]
 
 
-_KNOWN: WeakKeyDictionary[Compiled, dict[tuple, Terms]] = WeakKeyDictionary()
+class Wanted(NamedTuple):
+    """What is wanted of each loss time at each step, besides the norms of the state's gradients.
 
-
-def terms(
-    compiled: Compiled,
-    own: Sequence[Tensor],
-    inputs: bool,
-    weights: frozenset[int],
-    whole: frozenset[int],
-) -> Terms:
-    """The terms of a step.
-
-    Args:
-        compiled: the step.
-        own: the tensors of its cell.
-        inputs: whether the inputs' gradients are wanted.
+    Attributes:
+        inputs: the inputs' gradients: "norms", "vectors" or None.
+        before: whether the state's gradients themselves.
         weights: the weights whose terms are.
         whole: those of them whose terms have to be computed in any case.
     """
+
+    inputs: Inputs
+    before: bool
+    weights: frozenset[int]
+    whole: frozenset[int]
+
+
+_KNOWN: WeakKeyDictionary[Compiled, dict[Wanted, Terms]] = WeakKeyDictionary()
+
+
+def terms(compiled: Compiled, own: Sequence[Tensor], wanted: Wanted) -> Terms:
+    """The terms of a step, whose cell has these tensors."""
     known = _KNOWN.setdefault(compiled, {})
-    key = inputs, weights, whole
-    if key not in known:
-        known[key] = _made(compiled, own, inputs, weights, whole)
-    return known[key]
+    if wanted not in known:
+        known[wanted] = _made(compiled, own, wanted)
+    return known[wanted]
 
 
-def _made(
-    compiled: Compiled,
-    own: Sequence[Tensor],
-    inputs: bool,
-    weights: frozenset[int],
-    whole: frozenset[int],
-) -> Terms:
-    step, graph = compiled.step, compiled.step.graph
-    plain = _plain(compiled, own, weights - whole)
+def _made(compiled: Compiled, own: Sequence[Tensor], wanted: Wanted) -> Terms:
+    graph = compiled.step.graph.copy()
+    step = compiled.step._replace(graph=graph)
+    seeded = graph.descendants([*graph.leaves("d_output"), *graph.leaves("d_state")])
+    plain = products.plain(compiled, own, wanted.weights - wanted.whole)
     pairs = zip(step.frontier, step.d_fixed, strict=True)
-    sums = {ref: node for ref, node in pairs if node is not None and weights}
-    d_inputs = {i: n for i, n in enumerate(step.d_inputs) if n is not None and inputs}
-    d_before = {i: n for i, n in enumerate(step.d_before) if n is not None}
+    sums = {ref: node for ref, node in pairs if node is not None and wanted.weights}
+    d_inputs, d_before = (
+        tuple((leaf, n) for leaf, n in enumerate(nodes) if n in seeded)
+        for nodes in (step.d_inputs, step.d_before)
+    )
+    inputs = d_inputs if wanted.inputs == "vectors" else ()
+    before = d_before if wanted.before else ()
+    waiting = graph.descendants(graph.leaves("d_state"))
     rows = dict.fromkeys(term.row for term in plain)
-    beside = (*d_before.values(), *rows)
-    roots = (*d_inputs.values(), *beside)
+    early = tuple(row for row in rows if row in waiting)
+    late = tuple(row for row in rows if row not in waiting)
     given = compiled.backward(frozenset()).columns.given
     stored = [node for node in given if graph[node].op != "d_output"]
-    columns = split.backward(step, stored, list(d_inputs.values()), [*sums.values(), *beside])
-    direction = compiled.direction(columns, "d_state", frozenset())
+    state_norms = _norms(graph, d_before)
+    input_norms = _norms(graph, d_inputs) if wanted.inputs == "norms" else ()
+    vectors = [node for _, node in (*inputs, *before)]
+    small = [node for _, node in (*state_norms, *input_norms)]
+    columns = split.backward(step, stored, vectors, [*sums.values(), *rows], small)
     at_hand = (*columns.given, *columns.before, *columns.kept)
     sources = dict.fromkeys(term.source for term in plain if term.source is not None)
     return Terms(
-        direction,
-        parallel(graph, at_hand, roots, compiled.dtype),
-        roots,
-        tuple(d_inputs),
-        tuple(d_before),
+        _with_trails(compiled.direction(columns, "d_state", frozenset())),
+        state_norms,
+        input_norms,
+        parallel(graph, at_hand, (*vectors, *early), compiled.dtype),
+        inputs,
+        before,
+        early,
+        parallel(graph, at_hand, late, compiled.dtype),
+        late,
         parallel(graph, stored, tuple(sources), compiled.dtype),
         plain,
         parallel(graph, at_hand, tuple(sums.values()), compiled.dtype),
         tuple(sums),
-        weights - {term.weight for term in plain},
+        wanted.weights - {term.weight for term in plain},
+        frozenset(seeded),
     )
 
 
-def _plain(compiled: Compiled, own: Sequence[Tensor], weights: frozenset[int]) -> tuple[Term, ...]:
-    """The terms of weights that are made of products alone."""
-    graph, step = compiled.step.graph, compiled.step
-    seeds = [n for n, node in enumerate(graph.nodes) if node.op in ("d_output", "d_state")]
-    seeded = graph.descendants(seeds)
-    found: list[Term] = []
-    gradients = {r: n for r, n in zip(step.frontier, step.d_fixed, strict=True) if n is not None}
-    origins = _origins(compiled)
-    for weight in sorted(weights):
-        name = Ref(f"w{weight}")
-        parts = [name] if name in gradients else [r for r in gradients if name in origins[r]]
-        products = [_product(graph, gradients[part], seeded) for part in parts]
-        whole = all(part == name or _is_cut(compiled, part) for part in parts)
-        if whole and None not in products and _are_apart(compiled, own, weight, parts):
-            found += [Term(weight, *product) for product in products if product is not None]
-    return tuple(found)
+def _with_trails(direction: Direction) -> Direction:
+    """The loop keeping what it keeps for each of several rows that share a sequence."""
+    memories = tuple(
+        memory._replace(kind="trail") if memory.name in direction.names.kept else memory
+        for memory in direction.loop.memories
+    )
+    return dataclasses.replace(direction, loop=direction.loop._replace(memories=memories), made={})
 
 
-def _product(graph: Graph, node: int, seeded: set[int]) -> tuple[int | None, int] | None:
-    """(s, d) of a sum over rows of s d^T, in whatever order of elements; None if it is none."""
-    while graph[node].op == "linear":
-        if graph[node].attributes[0]._schema.name.removeprefix("aten::") not in _MOVES:
-            return None
-        (node,) = graph[node].operands
-    op, operands, _, attributes, _ = graph[node]
-    if op == "total":
-        return None, operands[0]
-    if op != "outer" or attributes:
-        return None
-    late = [o for o in operands if o in seeded]
-    early = [o for o in operands if o not in seeded]
-    return (early[0], late[0]) if len(early) == 1 else None
+LEAST = 1e-30  # numbers are divided by the largest of them, or by this
 
 
-def _origins(compiled: Compiled) -> dict[Ref, set[Ref]]:
-    """The tensors of the cell that each fixed tensor is made of."""
-    found: dict[Ref, set[Ref]] = {}
-    for operation in compiled.step.once:
-        made = set()
-        for ref in refs((operation.args, operation.kwargs)):
-            made |= found.get(ref, {ref})
-        found.update((name, made) for name in operation.results if name is not None)
-    return {ref: found.get(ref, {ref}) for ref in compiled.step.frontier}
+def _norms(graph: Graph, leaves: Leaves) -> Leaves:
+    """Euclid's norm of each leaf, whose squares may leave the range of its numbers."""
+    return tuple((leaf, _norm(graph, node)) for leaf, node in leaves)
 
 
-def _is_cut(compiled: Compiled, name: Ref) -> bool:
-    """Whether a fixed tensor is a weight's elements, moved about or some of them left out."""
-    makers = {n: op for op in compiled.step.once for n in op.results if n is not None}
-    while name in makers:
-        operation = makers[name]
-        if operation.func._schema.name.removeprefix("aten::") not in _CUTS:
-            return False
-        (name,) = refs((operation.args, operation.kwargs))
-    return True
-
-
-def _are_apart(
-    compiled: Compiled, own: Sequence[Tensor], weight: int, parts: Sequence[Ref]
-) -> bool:
-    """Whether no element of a weight is in two of its parts."""
-    if len(parts) < 2:
-        return True
-    numbers = torch.arange(own[weight].numel()).to(own[weight].dtype).reshape(own[weight].shape)
-    with torch.no_grad():
-        given = [numbers if i == weight else t for i, t in enumerate(own)]
-        fixed = compiled.weights.run(given)
-    elements = torch.cat([fixed[part].flatten() for part in parts])
-    return len(elements.unique()) == len(elements)
+def _norm(graph: Graph, node: int) -> int:
+    axes = range(len(graph[node].shape))
+    sizes = graph.call("abs", node)
+    largest = graph.reduce("max", sizes, axes, keep=True)
+    unit = graph.call("maximum", largest, graph.number(LEAST))
+    scaled = graph.call("mul", sizes, graph.call("reciprocal", unit))
+    squares = graph.reduce("sum", graph.call("mul", scaled, scaled), axes, keep=True)
+    norm = graph.call("mul", graph.call("sqrt", squares), unit)
+    return graph.call("where", graph.call("isinf", largest), largest, norm)

@@ -7,7 +7,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.backends.norms import near_one, norm
+from bptt.backends.norms import near_one
 from bptt.backends.point import pulled
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.record import Ref
@@ -26,14 +26,12 @@ class _Group(NamedTuple):
         count: how many rows of products d has for each sequence.
         factors: (T, r, B * count) every R, one below the other.
         parts: per term its weight, and its rows of the factors.
-        late: whether d is 0 but for the loss at the same step.
     """
 
     row: int
     count: int
     factors: Tensor
     parts: tuple[tuple[int, int, int], ...]
-    late: bool
 
 
 class Plain:
@@ -71,9 +69,7 @@ class Plain:
             (term.weight, end - size, end)
             for term, size, end in zip(members, sizes, ends, strict=True)
         )
-        graph = self._graph
-        waits = any(graph[n].op == "d_state" for n in graph.ancestors([row]))
-        return _Group(row, count, torch.cat(factors, 1), parts, not waits)
+        return _Group(row, count, torch.cat(factors, 1), parts)
 
     def _factor(self, source: int | None, count: int) -> Tensor:
         """(T, r, B * count) R, or s^T itself where that has no more rows."""
@@ -85,54 +81,48 @@ class Plain:
         few = turned.shape[1] <= columns
         return turned.to(self._dtype) if few else torch.linalg.qr(turned, mode="r").R
 
-    def norms(
-        self,
-        rows: dict[int, Tensor],
-        times: Tensor,
-        window: slice,
-        scale: Tensor | None,
-    ) -> dict[int, Tensor]:
-        """(L, M) by weight.
+    def rows(self, rows: dict[int, Tensor], window: slice, scale: float = 1.0) -> dict[int, Tensor]:
+        """By group (L, r, M), norms of the rows of R d.
 
         Args:
-            rows: every d, (L, B, M, ...).
-            times: (M,) the loss times.
+            rows: some of the d, (L, B, M, ...).
             window: the L steps.
-            scale: (L,) what brings norms to about 1, if that is known.
+            scale: what brings norms to about 1.
         """
-        found: dict[int, Tensor] = {}
-        for row, count, factors, parts, late in self._groups:
-            d = rows[row].to(self._dtype)
-            d = d.reshape(*d.shape[:3], count, -1)
-            products = (
-                _at_losses(d, factors, times, window)
-                if late
-                else _at_all(d, factors[window], scale)
-            )
-            for weight, start, stop in parts:
-                own = torch.linalg.vector_norm(products[:, start:stop], dim=1)
-                known = found.get(weight)
-                found[weight] = own if known is None else torch.hypot(known, own)
+        found = {}
+        for number, (row, count, factors, _) in enumerate(self._groups):
+            if row in rows:
+                d = rows[row].to(self._dtype)
+                d = d.reshape(*d.shape[:3], count, -1)
+                found[number] = _products(d, factors[window], scale)
         return found
 
+    def norms(self, rows: dict[int, Tensor]) -> dict[int, Tensor]:
+        """(L, M) by weight, from what `rows` gives."""
+        found: dict[int, Tensor] = {}
+        for number, own in rows.items():
+            for weight, start, stop in self._groups[number].parts:
+                norm = torch.linalg.vector_norm(own[:, start:stop], dim=1)
+                known = found.get(weight)
+                found[weight] = norm if known is None else torch.hypot(known, norm)
+        return found
 
-def _at_all(d: Tensor, factors: Tensor, scale: Tensor | None) -> Tensor:
+    def room(self, rows: Sequence[int], steps: int, copies: int) -> dict[int, Tensor]:
+        """For what `rows` gives of some d: zeros."""
+        return {
+            number: torch.zeros(steps, group.factors.shape[1], copies, dtype=torch.float64)
+            for number, group in enumerate(self._groups)
+            if group.row in rows
+        }
+
+
+def _products(d: Tensor, factors: Tensor, scale: float) -> Tensor:
     """(L, r, M) norms of the rows of R d, from d (L, B, M, count, N), R (L, r, B * count)."""
     steps, batch, copies, count, width = d.shape
     turned = d.transpose(2, 3).reshape(steps, batch * count, copies * width)
-    if scale is not None:
-        factors = factors * scale[:, None, None].to(factors.dtype)
-    products = torch.bmm(factors, turned).unflatten(2, (copies, width))
-    return norm(products, 3) if scale is None else near_one(products) / scale[:, None, None]
-
-
-def _at_losses(d: Tensor, factors: Tensor, times: Tensor, window: slice) -> Tensor:
-    """The same for a d that is 0 but at each copy's own loss time."""
-    own = d[times - window.start, :, torch.arange(len(times))]
-    found = norm(torch.bmm(factors[times], own.flatten(1, 2)), 2)
-    whole = found.new_zeros(len(d), factors.shape[1], len(times))
-    whole[times - window.start, :, torch.arange(len(times))] = found
-    return whole
+    factors = factors if scale == 1 else factors * scale
+    found = near_one(torch.bmm(factors, turned).unflatten(2, (copies, width)))
+    return found if scale == 1 else found / scale
 
 
 class Mixed:

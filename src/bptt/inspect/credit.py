@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bptt.backends.each import At, Back
-from bptt.backends.norms import together
 from bptt.errors import ArgumentError
 from bptt.inspect.describing import described
 from bptt.inspect.losses import Loss
@@ -62,7 +61,7 @@ class Credit:
         """
         self._run.check_unchanged()
         found: dict[str, np.ndarray] = {}
-        for at in Back(self._run.passage, chosen([t], len(self.steps)), inputs=False).run():
+        for at in Back(self._run.passage, chosen([t], len(self.steps)), None, True).run():
             for name, term in zip(self._run.names, at.terms, strict=True):
                 if term is not None:
                     if name not in found:
@@ -220,7 +219,7 @@ class _Maps:
     """Norms by loss time and step, as the way back gives them."""
 
     def __init__(self, ran: Run, times: list[int], parameters: bool) -> None:
-        course, back = ran.passage.course, ran.back(times, True, parameters)
+        course, back = ran.passage.course, ran.back(times, "norms", parameters)
         self._shape = len(times), course.steps
         dtype = _dtype(next(leaf for leaf in ran.passage.before if leaf.is_floating_point()))
         self.state = np.zeros((*self._shape, course.batch), dtype)
@@ -229,8 +228,9 @@ class _Maps:
         for at in back.run():
             self.state[at.rows, at.steps] = at.state.transpose(0, 1).numpy()
             self._put(self.norms, at, "state", torch.linalg.vector_norm(at.state, dim=2))
-            if any(leaf is not None for leaf in at.inputs):
-                self._put(self.norms, at, "inputs", _of_batch(at.inputs))
+            if at.input_norms is not None:
+                sizes = torch.linalg.vector_norm(at.input_norms, dim=2)
+                self._put(self.norms, at, "inputs", sizes)
             for name, found in zip(ran.names, at.norms, strict=True):
                 if found is not None:
                     self._put(self.parameters, at, name, found)
@@ -242,8 +242,3 @@ class _Maps:
         if name not in maps:
             maps[name] = np.zeros(self._shape)
         maps[name][at.rows, at.steps] = found.T.numpy()
-
-
-def _of_batch(leaves: list[Tensor | None]) -> Tensor:
-    """(L, M) the norm over the batch and all leaves (L, M, B, ...)."""
-    return torch.linalg.vector_norm(together(leaves, 3), dim=2)

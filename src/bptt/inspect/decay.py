@@ -159,7 +159,7 @@ def decay(
     ran, wanted = run(given, loss, targets, unit), chosen(times, given.steps)
     course = ran.passage.course
     found = LagSums(course, wanted, course.batch)
-    for at in ran.back(wanted, False, False).run():
+    for at in ran.back(wanted, None, False).run():
         found.add(at, at.state)
     return summary(found.sums, counts(course, wanted), float(delta), ran.notes)
 

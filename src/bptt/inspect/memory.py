@@ -9,7 +9,6 @@ import torch
 from torch import Tensor
 
 from bptt.backends.each import At
-from bptt.backends.norms import together
 from bptt.errors import ArgumentError
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
@@ -135,9 +134,9 @@ def _folded(ran: Run, times: list[int]) -> Memory:
         )
     width = sum(leaf[0, 0].numel() for leaf in real)
     norms, features = LagSums(course, times), LagSums(course, times, width)
-    for at in ran.back(times, True, False).run():
-        if any(leaf is not None for leaf in at.inputs):
-            norms.add(at, together(at.inputs, 3).sum(2))
+    for at in ran.back(times, "vectors", False).run():
+        if at.input_norms is not None:
+            norms.add(at, at.input_norms.sum(2))
             features.add(at, _by_feature(at, ran.passage.inputs))
     total = counts(course, times).sum(1)
     longest = max(int((total > 0).sum()), 1)

@@ -9,14 +9,15 @@ from torch.utils import _pytree as pytree
 
 from bptt import edges, plans, starts
 from bptt.backends import each as reference
-from bptt.backends.each import Passage, direct, point_at
+from bptt.backends.each import Inputs, Passage, direct, point_at
 from bptt.backends.product import is_real
 from bptt.course import Course
 from bptt.draws import Draws
 from bptt.errors import ArgumentError
 from bptt.fused import forward
-from bptt.fused.each import Back, Ran
+from bptt.fused.each import Back
 from bptt.fused.job import Given, Job, Values
+from bptt.fused.shared import Ran
 from bptt.inspect.kinks import kinks
 from bptt.inspect.losses import Loss, Losses, StepLoss
 from bptt.inspect.single import followed
@@ -57,7 +58,7 @@ class Run(NamedTuple):
     versions: list[int]
     notes: tuple[str, ...]
 
-    def back(self, times: Sequence[int], inputs: bool, weights: bool) -> Back | reference.Back:
+    def back(self, times: Sequence[int], inputs: Inputs, weights: bool) -> Back | reference.Back:
         """The way back of some loss times, each for itself."""
         if self.ran is None:
             return reference.Back(self.passage, times, inputs, weights)
