@@ -11,6 +11,7 @@ from torch import nn
 
 import bptt
 from bptt.errors import ArgumentError
+from bptt.inspect import credit
 from bptt.lesson import back, make_example, run
 from bptt.picture import draw
 from bptt.picture.numbers import shown
@@ -118,6 +119,25 @@ def test_lengths_and_resets_cut_what_travels():
     assert (drawn.flow.states[-1] > 0).tolist() == [True, True, False, False, False, False]
 
 
+def test_a_reverse_unroll_is_drawn_in_the_order_it_is_processed():
+    cell, x, lengths = bptt.cells.Elman(3, 4), torch.randn(6, 2, 3), torch.tensor([6, 4])
+    wanted, reset = torch.randn(6, 2, 4), torch.zeros(6, 2, dtype=torch.bool)
+    reset[2, 1] = True
+    given = {"lengths": lengths, "reset": reset, "reverse": True}
+
+    def loss(outputs):  # holds on to targets in the data's order
+        return (outputs - wanted).square().sum(2) * (torch.arange(6)[:, None] < lengths)
+
+    drawn, found = draw(cell, x, loss, **given), credit(cell, x, loss, **given)
+    for b, length in enumerate(lengths.tolist()):
+        expected = found.per_sequence[:length, :length, b][::-1, ::-1]
+        np.testing.assert_allclose(
+            drawn.credit.per_sequence[:length, :length, b], expected, rtol=1e-5
+        )
+    alone = draw(cell, x[:, :1], torch.square, reverse=True)
+    assert alone.names[0] == "step 6 of the data"
+
+
 def svg_numbers(svg):
     """By part and step, the number that an SVG states of it."""
     root = ElementTree.fromstring(svg)
@@ -140,7 +160,7 @@ def test_svg_is_well_formed_and_states_the_numbers_of_its_loss_time(kind):
 
 def page_rows(html):
     data = re.search(r'<script type="application/json">(.*?)</script>', html, re.DOTALL)
-    return json.loads(data[1])
+    return json.loads(data[1])["rows"]
 
 
 def test_the_page_holds_every_loss_time_and_fetches_nothing():
@@ -159,6 +179,15 @@ def test_the_page_holds_every_loss_time_and_fetches_nothing():
     links = re.findall(r"""(?:src|href)=["']?([^"' >]+)""", html)
     assert all(link.startswith("data:") for link in links)
     assert "http" not in html.replace("http://www.w3.org/2000/svg", "")
+
+
+def test_a_page_without_room_leaves_loss_times_out_and_says_so():
+    html = picture("elman", steps=40, at=30).fragment(room=8000)
+    times = [row["at"] for row in page_rows(html)]
+    assert sum(len(json.dumps(row)) for row in page_rows(html)) < 10_000
+    assert 30 in times
+    assert f"through {len(times)} of 40 loss times" in html
+    assert "all 9 loss times" in picture("elman", steps=9).html()
 
 
 def test_what_is_folded_is_told_as_a_sum():

@@ -3,6 +3,7 @@
 import base64
 import csv
 import io
+import json
 import math
 import sys
 from pathlib import Path
@@ -19,7 +20,10 @@ import bptt
 from bptt.errors import ArgumentError, RunError
 from bptt.inspect import credit, decay
 from bptt.report import write_report
+from bptt.report.folders import portable
 from bptt.report.map import CELLS, Layer, Map, Side
+from bptt.report.small import fit
+from bptt.report.way import Way, way_of_batch
 from pages import Page
 from runs import HOSTILE, make_run
 
@@ -114,7 +118,8 @@ def test_a_run_without_its_data_says_what_is_missing(tmp_path: Path) -> None:
     page = write_report(make_run(tmp_path / "run")).read_text()
     assert "The network learnt" in page
     assert "Not shown" in page
-    assert "/data/forecast.csv" in page.partition("Not shown")[2]
+    assert "forecast.csv" in page.partition("Not shown")[2]
+    assert "/data/" not in page
 
 
 @given(
@@ -150,3 +155,29 @@ def test_what_is_no_number_stays_in_its_cell() -> None:
 def map_of(values: np.ndarray, stops: list[int] | None) -> dict[str, Any]:
     up, across = (Side("", [str(i) for i in range(n)]) for n in values.shape)
     return Map("", "", "", "", across, up, layers=[Layer("", values)], stops=stops).packed()
+
+
+def test_a_page_beyond_its_limit_gives_up_detail_and_says_so(batch) -> None:
+    given = dict.fromkeys(("targets", "state", "lengths", "reset", "reset_state"))
+    way = way_of_batch(*batch, square, (), **given)
+
+    def render(way: Way) -> str:
+        maps = [json.dumps(one.packed()) for one in way.charts if isinstance(one, Map)]
+        return f"{maps} {way.picture and way.picture.html} {way.missing}"
+
+    whole = fit(way, render, 10**9)
+    small = fit(way, render, len(whole.encode()) - 1)
+    none = fit(way, render, 10)
+    assert "all 40 loss times" in whole
+    assert "of 40 loss times, evenly spread" in small
+    assert "the network unfolded" in none
+    assert "would take the page beyond" in none
+
+
+def test_files_are_named_without_their_folders(tmp_path: Path) -> None:
+    page = write_report(make_run(tmp_path / "run")).read_text()
+    assert str(tmp_path) not in page
+    assert (
+        portable("bptt train --out=/home/ann/run '/home/ann/a b.csv'")
+        == "bptt train --out=run 'a b.csv'"
+    )

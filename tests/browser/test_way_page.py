@@ -49,11 +49,11 @@ def cell(page: Page, t: int, k: int) -> Locator:
 def test_the_map_tells_the_numbers_of_credit(page: Page, made: Made) -> None:
     tip = page.locator("#vg-tooltip-element")
     cell(page, 20, 13).hover()
-    expect(tip).to_contain_text("loss at step 20, blamed on step 13, 7 steps before")
+    expect(tip).to_contain_text("loss at step 21, blamed on step 14, 7 steps before")
     expect(tip).to_contain_text(figure(made.credit.state[20, 13]))
     page.locator(f"[data-layers={MAP}]").select_option("Ws, its use at step k")
     cell(page, 20, 12).hover()
-    expect(tip).to_contain_text("blamed on step 12")
+    expect(tip).to_contain_text("blamed on step 13")
     expect(tip).to_contain_text(figure(made.credit.parameters["Ws"][20, 12]))
 
 
@@ -61,7 +61,7 @@ def test_arrow_keys_go_over_the_map(page: Page, made: Made) -> None:
     page.locator(f"[data-chart={MAP}]").focus()
     for key in ("ArrowRight", "ArrowDown", "ArrowLeft"):
         page.keyboard.press(key)
-    expect(page.locator(f"#{MAP}-here")).to_contain_text("loss at step 28, blamed on step 27")
+    expect(page.locator(f"#{MAP}-here")).to_contain_text("loss at step 29, blamed on step 28")
     tip = page.locator("#vg-tooltip-element")
     expect(tip).to_contain_text(figure(made.credit.state[28, 27]))
 

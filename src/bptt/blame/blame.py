@@ -98,7 +98,7 @@ class Blame:
         times = subject.counted[:, 0].nonzero().flatten().tolist()
         return draw(
             subject.model, subject.inputs, subject.loss, targets=subject.targets,
-            state=subject.state, times=times[-64:], names=subject.times[0],
+            state=subject.state, times=times, names=subject.times[0],
         )  # fmt: skip
 
 

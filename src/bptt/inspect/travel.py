@@ -198,7 +198,12 @@ def truncated(seen: Seen) -> Iterator[Finding]:
         return
     bias = float(np.interp(method.k2, found.k2, found.bias))
     if bias < BIAS[0]:
-        what = f"Going back k2 = {method.k2} steps is enough: the gradient is {percent(bias)} off."
+        what = (
+            f"Going back k2 = {method.k2} steps is enough for these weights: the gradient is "
+            f"{percent(bias)} off."
+        )
+        if method.k2 < seen.steps:
+            what += " What lies further back than k2 cannot be learnt from, with any weights."
         yield Finding("truncation", "good", what, bias)
         return
     what = (

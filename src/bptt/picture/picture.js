@@ -1,7 +1,20 @@
-// Shows one of the loss times. Every number, width and word is in the page's data already.
+// Shows one of the loss times. Every number, width and text is in the page's data already; into the
+// texts go the times.
 window.bpttPicture = window.bpttPicture || (() => {
   const column = (part) => Number(part.closest('.step')?.dataset.column ?? 0)
   const value = (row, key, place) => (row.v[key] ? row.v[key][place] : ['', 0])
+
+  const low = (number) => String(number).replace(/[-\d]/g, (c) => '₋₀₁₂₃₄₅₆₇₈₉'['-0123456789'.indexOf(c)])
+  const filled = (text, t, k) => {
+    const times = { t: low(t), k: low(k), n: low(k + 1), j: low(k - 1), T: t, K: k }
+    return text.replace(/\{([tknjTK])\}/g, (_, letter) => times[letter])
+  }
+
+  // Of each part in each column: texts by how far its step is from the loss time, filled in.
+  const saidOf = (unfilled, befores, row) => unfilled.map((byLag, part) => row.k.map((k) => {
+    const lag = Math.max(-1, Math.min(2, row.t - k))
+    return byLag[lag + 1].map(([text, key]) => [filled(text, row.t, k - befores.has(part)), key])
+  }))
 
   const sayOf = (part, row) => row.said[part.dataset.part][column(part)]
     .map(([text, key]) => (row.v[key] ? `${text}: norm ${value(row, key, column(part))[0]}` : text))
@@ -79,7 +92,10 @@ window.bpttPicture = window.bpttPicture || (() => {
   }
 
   const figure = (root) => {
-    const rows = JSON.parse(root.querySelector('script[type="application/json"]').textContent)
+    const { rows, said: unfilled } = JSON.parse(
+      root.querySelector('script[type="application/json"]').textContent)
+    const befores = new Set([...root.querySelectorAll('.unfolded .before')]
+      .map((part) => Number(part.dataset.part)))
     const slider = root.querySelector('[data-loss-slider]')
     const said = root.querySelector('[data-said]')
     let row = rows[slider.value]
@@ -88,6 +104,7 @@ window.bpttPicture = window.bpttPicture || (() => {
     })
     const show = () => {
       row = rows[slider.value]
+      row.said ??= saidOf(unfilled, befores, row)
       root.dataset.lossTime = row.at
       slider.setAttribute('aria-valuetext', row.summary)
       drawing.show(row)

@@ -19,20 +19,9 @@ def said(values: dict[str, Any], sketch: Sketch, number: int, column: int) -> Sa
         number: of the part.
         column: of the steps drawn.
     """
-    part = sketch.parts[number]
-    t, k = values["t"], values["k"][column] - (part.kind == "before")
-    if values["k"][column] > t:
-        return [[f"step {k} comes after t = {t}: E does not depend on it", ""]]
-    if part.kind == "output" and k != t:
-        return [[f"y of step {k} is not looked at by E of step {t}", ""]]
-    weights = titles([key[2:] for key in values["v"] if key[0] == "w"])
-    own = say(part, "s1" in values["v"], t - k)
-    found = [(own, KEYS[part.kind].format(part.leaf))] if part.kind in KEYS else []
-    if part.kind in ("function", "gate", "sum"):
-        sources = [(a, _source(sketch.parts[a])) for a in part.sources]
-        found = [(f"{own}, on to {source}", f"e{a}-{number}") for a, source in sources]
-    found += [(term(weights.get(name, name)), f"w:{name}") for name in part.parameters]
-    return [[filled(text, t, k), key] for text, key in found]
+    t, k = values["t"], values["k"][column]
+    own = k - (sketch.parts[number].kind == "before")
+    return [[filled(text, t, own), key] for text, key in _unfilled(values, sketch, number, t - k)]
 
 
 def all_said(values: dict[str, Any], sketch: Sketch) -> list[list[Said]]:
@@ -40,6 +29,32 @@ def all_said(values: dict[str, Any], sketch: Sketch) -> list[list[Said]]:
     columns = range(len(values["k"]))
     numbers = range(len(sketch.parts))
     return [[said(values, sketch, number, column) for column in columns] for number in numbers]
+
+
+def unfilled(values: dict[str, Any], sketch: Sketch) -> list[list[Said]]:
+    """What is said of every part at every loss time, its times left out.
+
+    That depends on how far from the loss time its step is alone: after it, at it, one step before
+    it, further back.
+    """
+    lags, numbers = (-1, 0, 1, 2), range(len(sketch.parts))
+    return [[_unfilled(values, sketch, number, lag) for lag in lags] for number in numbers]
+
+
+def _unfilled(values: dict[str, Any], sketch: Sketch, number: int, lag: int) -> Said:
+    """With the times still to be `filled` in, of a step so long before the loss time."""
+    part = sketch.parts[number]
+    if lag < 0:
+        return [["step {K} comes after t = {T}: E does not depend on it", ""]]
+    if part.kind == "output" and lag:
+        return [["y of step {K} is not looked at by E of step {T}", ""]]
+    weights = titles([key[2:] for key in values["v"] if key[0] == "w"])
+    own = say(part, "s1" in values["v"], lag + (part.kind == "before"))
+    found = [[own, KEYS[part.kind].format(part.leaf)]] if part.kind in KEYS else []
+    if part.kind in ("function", "gate", "sum"):
+        sources = [(a, _source(sketch.parts[a])) for a in part.sources]
+        found = [[f"{own}, on to {source}", f"e{a}-{number}"] for a, source in sources]
+    return found + [[term(weights.get(name, name)), f"w:{name}"] for name in part.parameters]
 
 
 def _source(part: Part) -> str:

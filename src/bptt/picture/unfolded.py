@@ -13,10 +13,12 @@ from bptt.inspect.subject import Lengths
 from bptt.picture.flow import Flow, measure
 from bptt.picture.grid import Grid
 from bptt.picture.place import Layout, arrange
+from bptt.picture.processed import Backwards
 from bptt.picture.sketch import Sketch, sketch
+from bptt.picture.spread import spread
 
 ROOM = 1060  # pixels for the steps of a drawing, if not told otherwise
-MOST_TIMES = 64  # loss times that a slider leads through
+MOST_TIMES = 256  # loss times that a slider leads through
 FEWEST, MOST = 2, 8  # steps drawn
 
 
@@ -34,6 +36,7 @@ class Unfolded:
         window: w, the steps drawn.
         names: what each step is called.
         first: the number that the first step has in the drawing.
+        losses: how many loss times there are to choose among; the credit may have fewer.
     """
 
     sketch: Sketch
@@ -44,6 +47,7 @@ class Unfolded:
     window: int
     names: tuple[str, ...]
     first: int
+    losses: int
 
     @property
     def at(self) -> int:
@@ -83,11 +87,16 @@ class Unfolded:
 
         return page(self)
 
-    def fragment(self) -> str:
-        """What `html` has in its body, with its style and script, for another page."""
+    def fragment(self, room: int = 400_000) -> str:
+        """What `html` has in its body, with its style and script, for another page.
+
+        Args:
+            room: bytes that the numbers of the loss times may take; the figure says what is left
+                out for it.
+        """
         from bptt.picture.page import fragment
 
-        return fragment(self)
+        return fragment(self, room)
 
     def _repr_html_(self) -> str:
         from bptt.picture.page import framed
@@ -110,6 +119,7 @@ def draw(
     lengths: Lengths = None,
     reset: Tensor | None = None,
     reset_state: Any = None,
+    reverse: bool = False,
     backend: str = "auto",
     names: Sequence[str] | None = None,
     window: int | None = None,
@@ -122,9 +132,12 @@ def draw(
         inputs: (T, B, ...), laid out as the model's forward takes it.
         loss, targets: as for `bptt.inspect.credit`.
         at: the loss time shown at first, from 0; negative ones count from the end.
-        times: the loss times that the slider leads through; None: all, or, of more than 64, as many
-            evenly spread, `at` among them.
+        times: the loss times that the slider leads through; None: all. Of more than 256 as many
+            are taken, evenly spread, `at` among them.
         state, lengths, reset, reset_state, backend: as for `bptt.unroll`.
+        reverse: as for `bptt.unroll`. Steps are then counted as they are processed, a sequence's
+            own last one first; `at`, `times` and the drawing count so, `names` are in the data's
+            order and default to the data's numbers.
         names: what each of the T steps is called; None: nothing beyond its number.
         window: steps drawn side by side; what lies before them is told as a sum. None: as many as
             have room.
@@ -143,8 +156,15 @@ def draw(
     at = _within(at, steps)
     if names is not None and len(names) != steps:
         raise ArgumentError(f"names: expected one for each of {steps} steps, got {len(names)}")
+    if reverse:
+        back = Backwards(steps, lengths)
+        names = (names or _numbers(steps, lengths, first))[::-1]
+        inputs, targets, reset = map(back.turned, (inputs, targets, reset))
+        loss = back.loss(loss)
+    wanted = range(steps) if times is None else times
+    among = sorted({at, *(_within(t, steps) for t in wanted)})
     found = credit(
-        model, inputs, loss, targets=targets, times=_times(times, at, steps), state=state,
+        model, inputs, loss, targets=targets, times=spread(among, MOST_TIMES, at), state=state,
         lengths=lengths, reset=reset, reset_state=reset_state, backend=backend,
     )  # fmt: skip
     ran = found._run.subject
@@ -161,6 +181,7 @@ def draw(
         window=window,
         names=tuple(names or [""] * steps),
         first=first,
+        losses=len(among),
     )
 
 
@@ -182,17 +203,17 @@ def _within(at: int, steps: int) -> int:
     return at % steps
 
 
-def _times(times: Sequence[int] | None, at: int, steps: int) -> list[int]:
-    if times is not None:
-        return sorted({at, *(_within(t, steps) for t in times)})
-    spread = np.linspace(0, steps - 1, min(steps, MOST_TIMES)).round().astype(int).tolist()
-    return sorted({at, *spread})
-
-
 def _has_output(found: Credit) -> bool:
     """Whether the cell returns an output besides its state."""
     protocol = found._run.passage.step.protocol
     return protocol is not None and not protocol.bare
+
+
+def _numbers(steps: int, lengths: Lengths, first: int) -> list[str]:
+    """What the data's steps are called beside those that count as processed."""
+    if lengths is not None and any(int(n) != steps for n in lengths):
+        return [""] * steps  # each sequence has another step there
+    return [f"step {k} of the data" for k in range(first, first + steps)]
 
 
 def _window(window: int | None, pitch: float, steps: int) -> int:

@@ -46,12 +46,12 @@ def term(name: str) -> str:
 
 
 def filled(template: str, t: int, k: int) -> str:
-    """A template with its times: {t}, {k}, {n} for k + 1 and {j} for k - 1 set low, {K} as it is.
+    """A template with its times: {t}, {k}, {n} for k + 1 and {j} for k - 1 set low, {T}, {K} not.
 
     >>> filled("∂E{t}/∂s{k} of step {K}", 5, 3)
     '∂E₅/∂s₃ of step 3'
     """
-    low = {"t": sub(t), "k": sub(k), "n": sub(k + 1), "K": str(k), "j": sub(k - 1)}
+    low = {"t": sub(t), "k": sub(k), "n": sub(k + 1), "j": sub(k - 1), "T": str(t), "K": str(k)}
     for letter, text in low.items():
         template = template.replace(f"{{{letter}}}", text)
     return template

@@ -66,6 +66,7 @@ def report(
     'page.html'
     """
     try:
+        from bptt.report.small import fit
         from bptt.report.template import fill
         from bptt.report.way import way_of_batch
     except ModuleNotFoundError as error:
@@ -77,17 +78,20 @@ def report(
     given = {"state": state, "lengths": lengths, "reset": reset, "reset_state": reset_state}
     way = way_of_batch(model, inputs, loss, names, targets=targets, **given)
     mark, answer = _answer(way.findings)
-    content = {
+    content: dict[str, Any] = {
         "name": title or _called(model),
         "subtitle": _subtitle(model, inputs),
         "mark": mark,
         "answer": answer,
-        "way": way,
         "facts_of_batch": _facts(model, inputs, given),
-        "contents": _contents(way),
         "version": __version__,
     }
-    write_atomically(Path(path), fill("batch.html", content, way.scripts).encode())
+
+    def render(way: "Way") -> str:
+        more = {"way": way, "contents": _contents(way)}
+        return fill("batch.html", content | more, way.scripts)
+
+    write_atomically(Path(path), fit(way, render).encode())
     return Path(path)
 
 

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 from bptt.report.plot import csv_uri
 
 SHOWN = 30  # labels in a table that can be read
+LISTED = 3000  # counts in the file, which travels in the page
 WORST = 20  # mistakes listed where there are more labels
 
 
@@ -29,11 +30,12 @@ class Label:
 
 @dataclass(frozen=True)
 class Confusion:
-    """All labels, and the most frequent mistakes as (truth, answer, count)."""
+    """All labels, the most frequent mistakes as (truth, answer, count), and a file, so called."""
 
     labels: list[Label]
     mistakes: list[tuple[str, str, int]]
     table: str
+    counts: str = "All counts"
 
     @property
     def readable(self) -> bool:
@@ -51,11 +53,17 @@ def read_confusion(labels: list[str], counts: list[list[int]]) -> Confusion:
         if counts[i][j]
     ]
     mistakes = sorted((c for c in cells if c[0] != c[1]), key=lambda cell: -cell[2])
+    kept = cells if len(cells) <= LISTED else sorted(cells, key=lambda cell: -cell[2])[:LISTED]
     return Confusion(
         [_label(name, i, counts[i], answered[i]) for i, name in enumerate(labels)],
         mistakes[:WORST],
-        csv_uri(("truth", "answer", "count"), cells),
+        csv_uri(("truth", "answer", "count"), kept),
+        _more(len(cells)),
     )
+
+
+def _more(counts: int) -> str:
+    return "All counts" if counts <= LISTED else f"The {LISTED:,} largest of {counts:,} counts"
 
 
 def _label(name: str, i: int, row: list[int], answered: int) -> Label:

@@ -93,6 +93,8 @@ def _loss_words(run: Run, best: EpochRow | None) -> str:
     losses = [row.loss for row in run.steps if known(row.loss)]
     if not losses:
         return "No training loss was a number."
+    if len(losses) == 1:
+        return f"The training loss was {figure(losses[0])} once, and no number after that."
     words = f"The training loss went from {figure(losses[0])} to {figure(losses[-1])}"
     if best is None:
         return f"{words}; the validation part has not been looked at yet."

@@ -85,8 +85,10 @@ def _x(axis: Axis, name: str = "x") -> alt.X:
 
 def _y(plot: Plot, name: str) -> alt.Y:
     if plot.scale == "linear":
-        axis = alt.Axis(title=None, tickCount=5)
-        return alt.Y(name, type="quantitative", scale=alt.Scale(zero=False), axis=axis)
+        axis, (low, high) = alt.Axis(title=None, tickCount=5), plot.range
+        room = [low - 0.1 * (abs(low) or 1.0), low + 0.1 * (abs(low) or 1.0)]
+        scale = alt.Scale(zero=False, domain=room if low == high else alt.Undefined)
+        return alt.Y(name, type="quantitative", scale=scale, axis=axis)
     axis = alt.Axis(title=None, values=_decades(*plot.range), format="~g")
     return alt.Y(name, type="quantitative", scale=alt.Scale(type="log", nice=False), axis=axis)
 
@@ -111,7 +113,7 @@ def _band(plot: Plot, base: alt.Chart) -> alt.Chart:
 def _line(plot: Plot, base: alt.Chart, line: Line) -> alt.Chart:
     colour = f"var(--{line.field})"
     dash = [5, 4] if line.field == "rule" else alt.Undefined
-    dots = line.points or len(plot.rows) == 1
+    dots = line.points or sum(row.get(line.field) is not None for row in plot.rows) == 1
     point = {"size": 28, "fill": colour, "stroke": None} if dots else False
     drawn = base.mark_line(color=colour, strokeWidth=1.75, strokeDash=dash, point=point)
     return drawn.encode(y=_y(plot, line.field)).transform_filter(f"isDefined(datum.{line.field})")

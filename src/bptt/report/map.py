@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 CELLS = 128  # along an axis at most: a phone has no pixels for more
-BYTES = 700_000  # that a map may take in a page, all its layers together
+ROOM = 700_000  # bytes that a map may take in a page, all its layers together
 LEVELS = 9  # of colour: half a decade each, below the largest number of the map
 
 
@@ -57,6 +57,7 @@ class Map:
         stops: for each row, how many of its columns there are; None: all. What comes before a time
             ends with it.
         height: in pixels.
+        room: bytes that it may take; where it has more cells, each stands for several.
     """
 
     title: str
@@ -69,10 +70,11 @@ class Map:
     choice: str = "of"
     stops: Sequence[int] | None = None
     height: int = 360
+    room: int = ROOM
 
     def packed(self) -> dict[str, Any]:
         """What the page's script unpacks: binned where there are many cells, float32 in base64."""
-        most = cells_for(len(self.layers))
+        most = self._most
         rows, columns = _edges(len(self.up.labels), most), _edges(len(self.across.labels), most)
         lasts = self._lasts(rows)
         stops = [int(np.searchsorted(columns, last)) for last in lasts]
@@ -93,18 +95,33 @@ class Map:
         return [max(stops[a:b]) for a, b in pairwise(rows)]
 
     @property
+    def note(self) -> str:
+        """That a cell stands for several places, if so; "" if not."""
+        most = self._most
+        rows, columns = (bin_size(len(side.labels), most) for side in (self.up, self.across))
+        if max(rows, columns) == 1:
+            return ""
+        square = f"{rows} by {columns}" if min(rows, columns) > 1 else f"{max(rows, columns)}"
+        return f"Each cell is the largest number of {square} steps."
+
+    @property
+    def _most(self) -> int:
+        """Cells along an axis."""
+        return cells_for(len(self.layers), self.room)
+
+    @property
     def levels(self) -> range:
         """Of colour, from what is hardly there to the largest number."""
         return range(LEVELS)
 
 
-def cells_for(layers: int) -> int:
+def cells_for(layers: int, room: int = ROOM) -> int:
     """Along an axis at most, if so many layers are to keep within a page; a float32 takes 16/3.
 
     >>> cells_for(1), cells_for(20)
     (128, 81)
     """
-    return min(CELLS, math.isqrt(3 * BYTES // (16 * max(1, layers))))
+    return min(CELLS, max(8, math.isqrt(3 * room // (16 * max(1, layers)))))
 
 
 def bin_size(length: int, most: int) -> int:

@@ -6,6 +6,7 @@ from typing import Any
 from bptt.report.confusion import read_confusion
 from bptt.report.curves import best_epoch, gradient_curve, headline_curve, loss_curves
 from bptt.report.figures import count, duration, figure, meanings, metric
+from bptt.report.folders import portable, without_folders
 from bptt.report.forecasts import forecast_plots, horizon_plots
 from bptt.report.read import Run
 from bptt.report.template import fill
@@ -92,10 +93,10 @@ def _facts(run: Run) -> dict[str, Any]:
     summary = dict(run.evaluation["summary"]) if run.evaluation else asked
     return {
         "parts": summary.pop("split", {}),
-        "data": summary | {"data": asked["data"]},
-        "model": config["network"] | _network(run.model),
+        "data": summary | {"data": Path(asked["data"]).name},
+        "model": config["network"] | {"cell": _cell(config)} | _network(run.model),
         "training": config["training"] | _with_units(config["training"]),
-        "command": config["command"],
+        "command": portable(config["command"]),
         "origin": {
             "seed": config["training"]["seed"],
             "started": f"{config['started']:%Y-%m-%d %H:%M:%S} UTC",
@@ -133,10 +134,15 @@ def _subtitle(config: dict[str, Any]) -> str:
     """One line under the run's name: what was trained, on what, when."""
     network, data = config["network"], config["data"]
     return (
-        f"{data['task']} · {Path(data['data']).name} · {network['cell']}, "
+        f"{data['task']} · {Path(data['data']).name} · {_cell(config)}, "
         f"{count(network['layers'], 'layer')} of {count(network['hidden'], 'unit')} · "
         f"{config['started']:%d %B %Y, %H:%M} UTC"
     )
+
+
+def _cell(config: dict[str, Any]) -> str:
+    """The cell's name; of one in a file, without the file's folder."""
+    return without_folders(config["network"]["cell"])
 
 
 def _contents(content: dict[str, Any]) -> list[tuple[str, str]]:

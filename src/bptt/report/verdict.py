@@ -23,12 +23,14 @@ class Verdict:
         answer: a few words.
         sentence: the same with its figures.
         notes: facts that a reader must not miss, such as a loss that became NaN.
+        advice: what to try; "" where the gradient's way says it better.
     """
 
     mark: Mark
     answer: str
     sentence: str
     notes: list[str]
+    advice: str = ""
 
 
 @dataclass(frozen=True)
@@ -61,12 +63,12 @@ def judge(run: Run) -> Verdict:
     notes = [note for note in map(_broken, *_series(run)) if note]
     if run.evaluation is None and notes:
         sentence = f"{notes[0]} Before, there had been {_progress(run)}."
-        return Verdict("bad", "The training broke down", sentence, notes[1:])
+        return Verdict("bad", "The training broke down", sentence, notes[1:], _calmer(run))
     if run.evaluation is None:
         why = "The run has not been evaluated: it is still training, or it was stopped."
         sentence = f"{why} So far it has made {_progress(run)}."
         return Verdict("open", "No verdict yet", sentence, notes)
-    return _weigh(run.evaluation["test"], notes)
+    return _weigh(run, run.evaluation["test"], notes)
 
 
 def best_rule(evaluation: dict[str, Any]) -> tuple[str, float] | None:
@@ -100,12 +102,25 @@ def _comparison(measured: dict[str, Any], name: str) -> Comparison:
     return Comparison(name, name == measured["headline"], cells)
 
 
-def _weigh(test: dict[str, Any], notes: list[str]) -> Verdict:
+def _calmer(run: Run) -> str:
+    """What keeps numbers from growing until they are none, beside what was done."""
+    training = run.config["training"]
+    clip = training["clip"]
+    bound = f"--clip below {figure(clip)}" if clip else "--clip 1 (the gradient was not clipped)"
+    return (
+        f"a smaller --learning-rate than {figure(training['learning_rate'])}, or {bound}. If it "
+        "breaks down at the first steps all the same, look for enormous values in the data."
+    )
+
+
+def _weigh(run: Run, test: dict[str, Any], notes: list[str]) -> Verdict:
     own, rule = test["metrics"][test["headline"]], best_rule(test)
     name = metric(test["headline"])
     reached = f"{name[0].upper()}{name[1:]} on the test part: {figure(own)}{_right(test)}"
     if not known(own):
-        return Verdict("bad", "The training broke down", f"{reached}, which is no number.", notes)
+        return Verdict(
+            "bad", "The training broke down", f"{reached}, which is no number.", notes, _calmer(run)
+        )
     if rule is None:
         sentence = f"{reached}. No naive rule was measured."
         return Verdict("open", "There is nothing to compare with", sentence, notes)

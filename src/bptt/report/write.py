@@ -20,9 +20,12 @@ def write_report(run: Path) -> Path:
     # Here, for the charts' library takes half a second that other commands need not wait, and
     # training, which writes reports itself, cannot be imported before it.
     from bptt.report.page import render
+    from bptt.report.small import fit
     from bptt.report.way import way_of_run
     from bptt.train.files import write_atomically
 
     report = run / "report.html"
-    write_atomically(report, render(read_run(run), way_of_run(run)).encode())
+    read = read_run(run)
+    page = fit(way_of_run(run), lambda way: render(read, way))
+    write_atomically(report, page.encode())
     return report

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from bptt.report.figures import count, rough
-from bptt.report.map import Layer, Map, Side, bin_size, cells_for
+from bptt.report.map import Layer, Map, Side
 from bptt.report.way.labels import Labels
 
 if TYPE_CHECKING:
@@ -14,6 +14,10 @@ if TYPE_CHECKING:
 
 ROW = 22  # pixels of a loss time's row where there are few
 TALLEST = 380
+HOW_TO_READ = (
+    "A row is the loss of one step, and goes back in time from its right end: how strongly what "
+    "was there at an earlier step k moves that loss."
+)
 
 
 def credit_map(credit: "Credit", labels: Labels) -> Map:
@@ -27,7 +31,7 @@ def credit_map(credit: "Credit", labels: Labels) -> Map:
         title="Which steps an error is blamed on",
         unit="norm of what step k contributes",
         file="credit.csv",
-        words=f"{_how_to_read(len(times), len(layers))} {_reach(credit)}{_exactly(credit)}",
+        words=f"{HOW_TO_READ} {_reach(credit)}{_exactly(credit)}",
         across=Side("step k", labels.steps, "blamed on", start=labels.start),
         up=Side(
             "loss at step t",
@@ -49,15 +53,6 @@ def _parts(credit: "Credit") -> list[tuple[str, np.ndarray]]:
     if credit.inputs is not None:
         parts.append(("the inputs, ∂Eₜ/∂xₖ", credit.inputs))
     return parts + [(f"{name}, its use at step k", v) for name, v in credit.parameters.items()]
-
-
-def _how_to_read(times: int, layers: int) -> str:
-    binned = bin_size(times, cells_for(layers))
-    each = f" Each cell is the largest of {binned} by {binned} steps." if binned > 1 else ""
-    return (
-        "A row is the loss of one step, and goes back in time from its right end: how strongly "
-        f"what was there at an earlier step k moves that loss.{each}"
-    )
 
 
 def _reach(credit: "Credit") -> str:

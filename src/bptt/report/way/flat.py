@@ -12,6 +12,8 @@ from bptt.report.plot import csv_uri
 if TYPE_CHECKING:
     from bptt.inspect import Saturation
 
+LISTED = 1500  # units in the file, which travels in the page
+
 
 @dataclass(frozen=True)
 class Flat:
@@ -61,7 +63,9 @@ def flats(found: "Saturation") -> Flats:
             found.names, found.where, found.code, found.share, strict=True
         )
     ]
-    return Flats(rows, _words(rows, found.threshold), _table(found))
+    units = sum(row.units for row in rows)
+    more = f" The file has the {LISTED:,} of {units:,} units that are flat most." * (units > LISTED)
+    return Flats(rows, _words(rows, found.threshold) + more, _table(found))
 
 
 def _words(rows: list[Flat], threshold: float) -> str:
@@ -75,9 +79,11 @@ def _words(rows: list[Flat], threshold: float) -> str:
 
 
 def _table(found: "Saturation") -> str:
-    cells = (
+    cells = [
         (name, where, unit, float(share), int(found.dead[name][unit]))
         for name, where in zip(found.names, found.where, strict=True)
         for unit, share in enumerate(found.units[name])
-    )
+    ]
+    if len(cells) > LISTED:
+        cells = sorted(cells, key=lambda cell: -cell[3])[:LISTED]
     return csv_uri(("function", "where", "unit", "share in the flat part", "never a slope"), cells)

@@ -5,7 +5,7 @@ from typing import Any
 
 from bptt.report.way.examined import examine
 from bptt.report.way.labels import numbered
-from bptt.report.way.picture import MOST_TIMES, picture, with_picture
+from bptt.report.way.picture import with_picture
 from bptt.report.way.section import Picture, Way, way_of
 
 
@@ -24,15 +24,17 @@ def way_of_batch(model: Any, inputs: Any, loss: Any, names: Sequence[str], **giv
     def unfolded() -> Picture:
         from bptt.picture import draw
 
-        times = range(max(0, steps - MOST_TIMES), steps)
-        drawn = draw(model, inputs, loss, first=0, at=steps - 1, times=times, **given)
-        return picture(drawn, "One loss's gradient, on the lines that it takes back in time.")
+        drawn = draw(model, inputs, loss, at=steps - 1, times=range(steps), **given)
+        return Picture("One loss's gradient, on the lines that it takes back in time.", drawn)
 
     found = examine(model, inputs, loss, **given)
     steps = _steps(model, inputs, given.get("lengths"))
     seen = len(found.credit.steps) if found.credit else steps  # a long batch's last ones
-    about = f"{found.sample}. Eₜ is their loss at step t, summed over the sequences."
-    labels = numbered(seen, names, start=steps - seen)
+    about = (
+        f"{found.sample}. Eₜ is their loss at step t, summed over the sequences. Steps are counted "
+        "from 1 here; the arrays of bptt.inspect count from 0."
+    )
+    labels = numbered(seen, names, start=steps - seen + 1)
     return with_picture(way_of(found, about, labels), unfolded)
 
 

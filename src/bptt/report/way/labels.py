@@ -11,15 +11,15 @@ class Labels:
     Attributes:
         steps: of each step, from the first.
         inputs: of each number that goes in; a name may stand for several.
-        start: the number of the first step, on axes.
+        start: the number of the first step, on axes: people count from 1.
     """
 
     steps: Sequence[str]
     inputs: Sequence[str] = ()
-    start: int = 0
+    start: int = 1
 
 
-def numbered(steps: int, inputs: Sequence[str] = (), start: int = 0) -> Labels:
+def numbered(steps: int, inputs: Sequence[str] = (), start: int = 1) -> Labels:
     """Steps called by their numbers.
 
     >>> numbered(2, start=7).steps

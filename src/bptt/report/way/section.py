@@ -1,11 +1,14 @@
 """The section of a page that shows the gradient's way: findings, charts, and what is missing."""
 
+import re
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from markupsafe import Markup
 
+from bptt.report.folders import without_folders
 from bptt.report.map import Map
 from bptt.report.plot import Plot
 from bptt.report.way.blame import credit_map
@@ -17,8 +20,11 @@ from bptt.report.way.memory import memory_curve, memory_map
 
 if TYPE_CHECKING:
     from bptt.inspect import Diagnosis, Finding
+    from bptt.picture import Unfolded
 
 Chart = Plot | Map
+ROOM = 300_000  # bytes of a picture's numbers
+SCRIPT = re.compile(r"<script>(.*?)</script>", re.DOTALL)
 
 
 @dataclass(frozen=True)
@@ -27,13 +33,23 @@ class Picture:
 
     Attributes:
         words: what is drawn.
-        html: the drawing, escaped where it has texts of the data.
-        scripts: what it runs, which the page's policy must allow.
+        drawn: the drawing; it escapes all texts itself.
+        room: bytes that the numbers of its loss times may take.
     """
 
     words: str
-    html: Markup
-    scripts: list[str]
+    drawn: "Unfolded"
+    room: int = ROOM
+
+    @cached_property
+    def html(self) -> Markup:
+        """The drawing with its slider."""
+        return Markup(self.drawn.fragment(self.room))
+
+    @property
+    def scripts(self) -> list[str]:
+        """What it runs, which the page's policy must allow."""
+        return SCRIPT.findall(self.html)
 
 
 @dataclass(frozen=True)
@@ -55,6 +71,17 @@ class Way:
     flats: Flats | None = None
     missing: list[tuple[str, str]] = field(default_factory=list)
     picture: Picture | None = None
+
+    @property
+    def weightiest(self) -> list["Finding"]:
+        """Two findings for the answer: what is wrong, if anything is."""
+        wrong = [found for found in self.findings if found.severity in ("problem", "warning")]
+        return (wrong or self.findings)[:2]
+
+    @property
+    def advice(self) -> str:
+        """What to try first; "" where nothing is."""
+        return next((found.advice for found in self.weightiest if found.advice), "")
 
     @property
     def scripts(self) -> list[str]:
@@ -87,7 +114,7 @@ def way_of(found: "Diagnosis", about: str, labels: Labels) -> Way:
         missing += [(chart.title, chart.words) for chart in drawn if _empty(chart)]
     return Way(
         about=about,
-        findings=list(found.findings),
+        findings=[_for_a_page(finding) for finding in found.findings],
         charts=charts,
         flats=None if found.saturation is None else flats(found.saturation),
         missing=missing,
@@ -101,4 +128,13 @@ def _empty(chart: Chart) -> bool:
 def said(error: Exception) -> str:
     """What went wrong, to someone who reads a page."""
     known = type(error).__module__ == "bptt.errors"
-    return str(error) if known else f"{type(error).__name__}: {error}"
+    return without_folders(str(error) if known else f"{type(error).__name__}: {error}")
+
+
+def _for_a_page(finding: "Finding") -> "Finding":
+    """Its files without their folders, and a step that it names counted from 1, as on the page."""
+    statement = without_folders(finding.statement)
+    if finding.name == "not finite":
+        step = int(finding.figure)
+        statement = statement.replace(f"at step {step}", f"at step {step + 1}", 1)
+    return finding._replace(statement=statement)

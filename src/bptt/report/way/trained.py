@@ -1,13 +1,12 @@
 """The gradient's way through a run's best network, on the run's own test data."""
 
-from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from bptt.report.figures import count
 from bptt.report.way.examined import examine
 from bptt.report.way.labels import Labels, numbered
-from bptt.report.way.picture import MOST_TIMES, picture, with_picture
+from bptt.report.way.picture import with_picture
 from bptt.report.way.section import Picture, Way, said, way_of
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ def _inspected(folder: Path) -> Way:
         lengths=subject.lengths,
         method=make_method(Run.open(folder).read_config().training.method),
     )
-    labels = _labels(subject.times, len(subject.inputs), subject.names)
+    labels = _labels(subject)
     return with_picture(way_of(found, _about(subject), labels), lambda: _unfolded(subject))
 
 
@@ -52,15 +51,27 @@ def _about(subject: "RunSubject") -> str:
     return (
         f"The weights that were kept, on {stretches} of the test part, "
         f"{count(len(subject.inputs), 'step')} each at most. Eₜ is the loss of step t, in "
-        f"{subject.unit}, summed over them."
+        f"{subject.unit}, summed over them. Steps are counted from 1."
     )
 
 
-def _labels(times: Sequence[Sequence[str]], steps: int, inputs: Sequence[str]) -> Labels:
+def _labels(subject: "RunSubject") -> Labels:
     """Of one stretch, what its user calls the steps; several have no names in common."""
-    if len(times) == 1:
-        return Labels([f"step {k}, {name}" for k, name in enumerate(times[0])], inputs)
-    return numbered(steps, inputs)
+    if len(subject) > 1:
+        return numbered(len(subject.inputs), subject.names)
+    names = enumerate(_apart(subject), start=1)
+    return Labels(
+        [f"step {k}, {name}" if name else f"step {k}" for k, name in names], subject.names
+    )
+
+
+def _apart(one: "RunSubject") -> list[str]:
+    """What the steps of a stretch are called, where it says more than their number."""
+    prefix = "character " if one.task == "text" else ""
+    return [
+        "" if name == f"step {k}" else f"{prefix}{name}"
+        for k, name in enumerate(one.times[0], start=1)
+    ]
 
 
 def _unfolded(subject: "RunSubject") -> Picture:
@@ -77,13 +88,13 @@ def _unfolded(subject: "RunSubject") -> Picture:
         targets=one.targets,
         state=one.state,
         at=losses[-1],
-        times=losses[-MOST_TIMES:],
-        names=one.times[0],
-        first=0,
+        times=losses,
+        names=_apart(one),
     )
-    series = f"{one.series[0]}, " if one.series[0] else ""
-    return picture(
-        drawn,
+    kind = "sequence " if one.task == "classify" else ""
+    series = f"{kind}{one.series[0]}, " if one.series[0] else ""
+    words = (
         f"{series}{one.times[0][0]} to {one.times[0][-1]}: the gradient of one loss, on the lines "
-        "that it takes back through the steps.",
+        "that it takes back through the steps."
     )
+    return Picture(words, drawn)
