@@ -8,7 +8,9 @@ from torch.nn.utils import parametrize
 
 import bptt
 from bptt import cells
-from bptt.errors import ArgumentError
+from bptt.errors import ArgumentError, CellError
+from bptt.inspect.charts import line_chart, map_chart
+from bptt.inspect.showing import to_polars
 from bptt.inspect.subject import as_cell
 
 I, H = 3, 4  # noqa: E741
@@ -51,8 +53,16 @@ def test_a_model_as_one_cell_gives_what_the_model_gives(name, backend, double):
 
 
 def test_a_bidirectional_model_has_no_one_way_back():
-    with pytest.raises(ArgumentError, match="expected one direction"):
+    with pytest.raises(ArgumentError, match=r"expected one direction.*a bptt.nn.GRU of one"):
         as_cell(bptt.nn.GRU(I, H, bidirectional=True))
+    both = bptt.nn.Recurrent(lambda n: cells.GRU(n, H), input_size=I, bidirectional=True)
+    x = torch.randn(5, 2, I)
+    with pytest.raises(ArgumentError, match=r"one direction.*cells\[1\] with reverse=True"):
+        bptt.inspect.credit(bptt.nn.Network(both, 2), x, targets=torch.randn(5, 2, 2))
+    given = {"reverse": True, "backend": "reference"}
+    assert bptt.inspect.credit(both.cells[1], x, torch.square, **given).state[0, -1] > 0
+    with pytest.raises(CellError, match=r"bptt.nn.LSTM takes its place"):
+        as_cell(nn.LSTM(I, H))
 
 
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
@@ -408,10 +418,27 @@ def test_results_are_shown_as_text_tables_and_charts():
         results[0].plot("states")
 
 
+def test_charts_of_long_sequences_are_small_enough_to_be_drawn():
+    values = np.triu(np.ones((300, 1000)), 700)
+    values[3, 999], values[5, 998], values[299, 0] = 7.0, np.inf, np.nan
+    chart = map_chart(values, np.arange(300), np.arange(1000), "", ("step", "time", "norm"))
+    (cells,) = chart.to_dict()["datasets"].values()
+    assert max(cell["norm"] for cell in cells) == 7
+    assert max(cells, key=lambda cell: cell["norm"])["step"] == "985 to 999"
+    assert len(cells) < 64 * 64
+    frame = to_polars({"t": np.tile(np.arange(5000), 2), "v": np.ones(10000), "of": ["a"] * 10000})
+    chart = line_chart(frame, "t", "v", "of", "", ("t", "v")).to_dict()
+    (points,) = chart["datasets"].values()
+    assert (len(points), points[1]["t"]) == (2 * 1667, 3)
+    assert chart["title"]["subtitle"] == "one of 3 steps"
+
+
 WRONG = {
     "beyond the sequence": ({"times": [9]}, "from 0 to 5"),
     "before it": ({"times": [-7]}, "counted from its end"),
     "half a time": ({"times": [0.5]}, "whole numbers"),
+    "no time": ({"times": "last"}, "whole numbers"),
+    "no function": ({"loss": 3}, "expected a function"),
     "no loss": ({"loss": None}, "neither loss nor targets"),
     "a mean": ({"loss": lambda s: s.square().mean()}, "Leave out the sum or mean"),
     "mixed steps": ({"loss": lambda s: (s - s.mean(0)).square()}, "that step's output alone"),

@@ -10,10 +10,11 @@ from torch import Tensor
 
 from bptt.backends.each import At, Back
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import map_chart
 from bptt.inspect.describing import described
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import Run, run
-from bptt.inspect.showing import optional, to_polars
+from bptt.inspect.showing import to_polars
 from bptt.inspect.subject import Lengths, chosen, subject
 from bptt.methods import Full
 
@@ -93,13 +94,11 @@ class Credit:
 
     def to_frame(self) -> Any:
         """A polars DataFrame: time, step, of ("state", "inputs" or a parameter), norm."""
-        parts = [("state", self.state), *self.parameters.items()]
-        parts += [] if self.inputs is None else [("inputs", self.inputs)]
-        names, maps = zip(*parts, strict=True)
+        names, maps = zip(*self._maps().items(), strict=True)
         return to_polars(
             {
-                "time": np.tile(np.repeat(self.times, len(self.steps)), len(parts)),
-                "step": np.tile(self.steps, len(self.times) * len(parts)),
+                "time": np.tile(np.repeat(self.times, len(self.steps)), len(maps)),
+                "step": np.tile(self.steps, len(self.times) * len(maps)),
                 "of": np.repeat(names, self.state.size),
                 "norm": np.concatenate([part.ravel() for part in maps]),
             }
@@ -111,22 +110,17 @@ class Credit:
         Raises:
             ArgumentError: a name that is not among them.
         """
-        alt, polars = optional("altair"), optional("polars")
-        frame = self.to_frame()
-        names = frame["of"].unique(maintain_order=True).to_list()
-        if of not in names:
-            raise ArgumentError(f"of: expected one of {', '.join(names)}, got {of!r}.")
-        frame = frame.filter((polars.col("of") == of) & (polars.col("norm") > 0))
-        return (
-            alt.Chart(frame, title=f"Which steps an error is blamed on: {of}")
-            .mark_rect()
-            .encode(
-                x=alt.X("step:O", title="step k"),
-                y=alt.Y("time:O", title="loss time t"),
-                color=alt.Color("norm:Q", scale=alt.Scale(type="log"), title="norm"),
-                tooltip=["time", "step", "norm"],
-            )
-        )
+        maps = self._maps()
+        if of not in maps:
+            raise ArgumentError(f"of: expected one of {', '.join(maps)}, got {of!r}.")
+        title = f"Which steps an error is blamed on: {of}"
+        titles = ("step k", "loss time t", "norm")
+        return map_chart(maps[of], self.times, self.steps, title, titles)
+
+    def _maps(self) -> dict[str, np.ndarray]:
+        """By name (n, T)."""
+        inputs = {} if self.inputs is None else {"inputs": self.inputs}
+        return {"state": self.state, **self.parameters, **inputs}
 
     def __repr__(self) -> str:
         return described(self)

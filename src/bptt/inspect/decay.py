@@ -9,6 +9,7 @@ import numpy as np
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import SIDE, thinned
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import run
@@ -62,18 +63,24 @@ class Decay:
     def plot(self) -> Any:
         """An altair chart: phi_j with its interval, and the fit, on a logarithmic scale."""
         alt = optional("altair")
-        base = alt.Chart(self.to_frame(), title="How far back an error is felt").transform_filter(
-            "datum.norm > 0"
+        frame, _ = thinned(self.to_frame(), "lag")
+        said = (
+            f"dashed: the fit, {self.rate:.3g} a step; shaded: 95 % when sequences are drawn anew"
         )
-        y = alt.Y("norm:Q", scale=alt.Scale(type="log"), title="mean size of dE_t/ds_(t-j)")
-        x = alt.X("lag:Q", title="lag j (steps)")
+        title = alt.Title("How far back an error is felt", subtitle=said)
+        base = alt.Chart(frame, title=title, width=SIDE, height=260)
+        base = base.transform_filter("datum.norm > 0").encode(
+            x=alt.X("lag:Q", title="lag j (steps)", scale=alt.Scale(nice=False))
+        )
+        scale, figures = alt.Scale(type="log"), ("norm", "low", "high")
+        y = alt.Y("norm:Q", scale=scale, title="mean size of dE_t/ds_(t-j)")
         band = base.transform_filter("datum.low > 0").mark_area(opacity=0.25)
-        line = base.mark_line().encode(x=x, y=y, tooltip=["lag", "norm", "low", "high"])
-        fit = base.transform_filter("datum.fitted > 0").mark_line(strokeDash=[4, 4])
+        fit = base.transform_filter("datum.fitted > 0").mark_line(color="gray", strokeDash=[4, 4])
+        tooltip = ["lag", *(alt.Tooltip(name, format=".3g") for name in figures)]
         return alt.layer(
-            band.encode(x=x, y=alt.Y("low:Q", scale=alt.Scale(type="log")), y2="high:Q"),
-            line,
-            fit.encode(x=x, y="fitted:Q"),
+            band.encode(y=alt.Y("low:Q", scale=scale), y2="high:Q"),
+            fit.encode(y="fitted:Q"),
+            base.mark_line().encode(y=y, tooltip=tooltip),
         )
 
     def __repr__(self) -> str:

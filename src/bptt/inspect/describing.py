@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.inspect.showing import noted, number
+from bptt.inspect.showing import noted, number, plural
 
 if TYPE_CHECKING:
     from bptt.inspect.credit import Credit
@@ -19,7 +19,8 @@ def described(credit: "Credit") -> str:
     """Text for a terminal."""
     times, steps = len(credit.times), len(credit.steps)
     batch = credit.per_sequence.shape[2]
-    lines = [f"Credit of {times} loss times over {steps} steps, {batch} sequences", _answer(credit)]
+    counts = plural(times, "loss time"), plural(steps, "step"), plural(batch, "sequence")
+    lines = ["Credit of {} over {}, {}".format(*counts), _answer(credit)]
     shares = _shares(credit.parameters)
     if shares:
         lines.append(f"  parameters by size of their terms: {shares}")
@@ -40,10 +41,9 @@ def _answer(credit: "Credit") -> str:
         return "  no error reaches the state"
     felt = np.flatnonzero(lags >= FELT * lags.max())[-1]
     if felt == len(lags) - 1:
-        return f"  an error is felt all of {felt} steps back"
-    return (
-        f"  an error is felt {felt} steps back; further, it is below {FELT * 100:g} % of its most"
-    )
+        return f"  an error is felt all of {plural(int(felt), 'step')} back"
+    said = f"  an error is felt {plural(int(felt), 'step')} back; further, it is below"
+    return f"{said} {FELT * 100:g} % of its most"
 
 
 def by_lag(state: np.ndarray, times: np.ndarray) -> np.ndarray:

@@ -10,9 +10,10 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import line_chart
 from bptt.inspect.kinks import kinks
 from bptt.inspect.pull import pull
-from bptt.inspect.showing import bars, line_chart, noted, number, optional, plural, to_polars
+from bptt.inspect.showing import bars, noted, number, optional, plural, to_polars
 from bptt.inspect.single import number as number_of
 from bptt.inspect.single import start
 from bptt.inspect.subject import subject
@@ -78,7 +79,8 @@ class Jacobians:
         polars = optional("polars")
         frame = self.to_frame().filter(~polars.col("quantity").str.starts_with("singular"))
         means = frame.group_by("step", "quantity", maintain_order=True).agg(polars.mean("value"))
-        return line_chart(means, "step", "value", "quantity", "Jacobian of each step")
+        title, titles = "Jacobian of each step, mean over sequences", ("step t", "of ds_t/ds_(t-1)")
+        return line_chart(means, "step", "value", "quantity", title, titles)
 
     def __repr__(self) -> str:
         steps, batch = self.live.shape

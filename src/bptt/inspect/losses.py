@@ -44,11 +44,13 @@ class StepLoss:
         targets: laid out as the model's sequences, or None.
 
     Raises:
-        ArgumentError: neither loss nor targets.
+        ArgumentError: neither loss nor targets, or a loss that cannot be called.
     """
 
     def __init__(self, subject: Subject, loss: Loss | None, targets: Any) -> None:
         self._loss = _default(subject.model, targets) if loss is None else loss
+        if not callable(self._loss):
+            raise ArgumentError(f"loss: expected a function, got {loss!r}. {HOW}")
         if targets is not None and subject.batch_first:
             targets = pytree.tree_map(lambda leaf: leaf.transpose(0, 1), targets)
         self._given = () if targets is None else (targets,)

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import line_chart
 from bptt.inspect.jacobian import matrices
 from bptt.inspect.kinks import kinks
-from bptt.inspect.showing import bars, line_chart, noted, number, to_polars
+from bptt.inspect.showing import bars, noted, number, to_polars
 from bptt.inspect.subject import Subject, subject
 from bptt.inspect.trajectory import Trajectory, follow
 
@@ -28,7 +29,7 @@ class Lyapunov:
             direction is forgotten within a step.
         history: (T', N) the estimate after each step that counts, step `warmup` (from 0) the first:
             whether it has settled.
-        error: (N,) standard error of the mean over time and sequences.
+        error: (N,) standard error of the mean over time and sequences; NaN beside -inf.
         warmup: steps at the beginning that do not count.
         units: numbers in a state, the length of the whole spectrum.
         notes: where the step has no derivative, so that figures are of what stands for it.
@@ -62,11 +63,17 @@ class Lyapunov:
                 "exponent": np.tile(np.arange(1, shown.shape[1] + 1), len(shown)),
             }
         )
-        return line_chart(frame, "step", "estimate", "exponent", "Lyapunov exponents, estimates")
+        title, titles = "Lyapunov exponents: how the estimate went", ("step", "nats a step")
+        return line_chart(
+            frame, "step", "estimate", "exponent", title, titles, mark="O", zero=False
+        )
 
     def __repr__(self) -> str:
         pairs = zip(self.exponents[:SHOWN], self.error[:SHOWN], strict=True)
-        first = ", ".join(f"{number(value)} ± {number(error)}" for value, error in pairs)
+        first = ", ".join(
+            number(value) + (f" ± {number(error)}" if np.isfinite(value) else "")
+            for value, error in pairs
+        )
         more = ", ..." if len(self.exponents) > SHOWN else ""
         verdict = "chaos: small changes grow" if self.is_chaotic else "small changes do not grow"
         lines = [

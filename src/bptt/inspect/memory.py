@@ -10,10 +10,11 @@ from torch import Tensor
 
 from bptt.backends.each import At
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import map_chart
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import Run, run
-from bptt.inspect.showing import bars, noted, optional, to_polars
+from bptt.inspect.showing import bars, noted, plural, to_polars
 from bptt.inspect.subject import Lengths, chosen, subject
 
 COVERED = 0.95
@@ -49,29 +50,25 @@ class Memory:
         )
 
     def plot(self) -> Any:
-        """An altair chart: what each feature does by lag."""
-        alt, polars = optional("altair"), optional("polars")
-        frame = self.to_frame().filter(polars.col("feature").is_not_null())
-        return (
-            alt.Chart(frame, title="Which inputs, how many steps ago, move the error")
-            .mark_rect()
-            .encode(
-                x=alt.X("lag:O", title="lag j (steps)"),
-                y=alt.Y("feature:O", title="feature of x"),
-                color=alt.Color("value:Q", title="|dE_t/dx_(t-j)|"),
-                tooltip=["lag", "feature", "value"],
-            )
-        )
+        """An altair chart: what each feature does by lag, as far as it matters."""
+        shown, features = self._shown(), np.arange(self.features.shape[1])
+        title = "Which inputs, how many steps ago, move the error"
+        titles = ("lag j (steps)", "feature of x", "|dE_t/dx_(t-j)|")
+        return map_chart(self.features[shown].T, features, self.lags[shown], title, titles)
+
+    def _shown(self) -> slice:
+        """The lags that matter, and some."""
+        return slice(0, None if self.reach is None else max(3 * self.reach, 10))
 
     def __repr__(self) -> str:
         if self.reach is None:
             return "\n".join(["Memory: no input moves the error", *noted(self.notes)])
         total = self.features.sum(0)
         best = np.argsort(-total, kind="stable")[:5]
-        shown = slice(0, max(3 * self.reach, 10))
+        shown = self._shown()
         lines = [
             f"Memory: {COVERED * 100:g} % of what inputs do to the error they do within "
-            f"{self.reach} steps",
+            f"{plural(self.reach, 'step')}",
             f"  by lag, 0 to {self.lags[shown][-1]}: {bars(self.norm[shown])}",
         ]
         for feature in best:

@@ -9,8 +9,9 @@ from torch import Tensor
 
 from bptt import places
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import line_chart
 from bptt.inspect.nonlinearity import Site, sites, slopes
-from bptt.inspect.showing import bars, line_chart, percent, to_polars
+from bptt.inspect.showing import bars, percent, to_polars
 from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Trajectory, follow
 
@@ -84,7 +85,8 @@ class Saturation:
                 "name": [name for name in self.names for _ in self.steps[name]],
             }
         )
-        return line_chart(frame, "step", "share", "name", "Share of units in the flat part")
+        title, titles = "Units in the flat part of each function", ("step t", "share of units")
+        return line_chart(frame, "step", "share", "name", title, titles)
 
     def __repr__(self) -> str:
         if not self.names:

@@ -32,16 +32,6 @@ def to_polars(columns: Mapping[str, Any]) -> Any:
     return optional("polars").DataFrame(dict(columns))
 
 
-def line_chart(frame: Any, x: str, y: str, colour: str, title: str) -> Any:
-    """An altair chart of one line for each value of a column."""
-    alt = optional("altair")
-    return (
-        alt.Chart(frame, title=title)
-        .mark_line()
-        .encode(x=f"{x}:Q", y=f"{y}:Q", color=f"{colour}:N", tooltip=[x, y, colour])
-    )
-
-
 def bars(values: Sequence[float] | np.ndarray, width: int = 60) -> str:
     """Numbers as a row of blocks, the mean of neighbours where there are many; "·" for none.
 

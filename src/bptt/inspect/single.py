@@ -49,6 +49,10 @@ def number(unit: int, state: Any) -> int:
     """
     spans = _spans(state)
     count = sum(size for _, size in spans)
+    if not count:
+        raise ArgumentError(
+            "unit: expected a state with floating numbers to choose from, got none."
+        )
     if isinstance(unit, bool) or not isinstance(unit, int) or not -count <= unit < count:
         raise ArgumentError(
             f"unit: expected a whole number from 0 to {count - 1}, one of the {count} numbers of a "

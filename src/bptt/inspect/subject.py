@@ -10,12 +10,13 @@ from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
 from bptt import check
-from bptt.errors import ArgumentError, CellError
+from bptt.errors import ArgumentError, CellError, StructureError
 from bptt.inspect.stacked import ReadOut, Stacked
 from bptt.nn.drop_in import DropIn
 from bptt.nn.layers import unstack
 from bptt.nn.network import Network
 from bptt.nn.recurrent import Recurrent
+from bptt.structure import describe
 from bptt.unroll import unroll
 
 Lengths = Tensor | Sequence[int] | None
@@ -46,13 +47,15 @@ def as_cell(model: Any) -> Any:
         return ReadOut(as_cell(model.cell), model)
     if isinstance(model, DropIn | Recurrent):
         if model.bidirectional:
-            raise ArgumentError(
-                f"{type(model).__name__}: expected one direction, got bidirectional=True. The "
-                "reverse direction's state at a step comes from later steps, so there is no one "
-                "way back from an error in time. Inspect a model of one direction, or one of the "
-                "directions' cells by itself."
-            )
+            raise ArgumentError(_one_direction(model))
         return Stacked(model)
+    if isinstance(model, nn.RNNBase):
+        kind = type(model).__name__
+        raise CellError(
+            f"model: expected a cell or a module of bptt.nn, got torch.nn.{kind}, whose steps "
+            f"cannot be seen. bptt.nn.{kind} takes its place: the same arguments, then "
+            "load_state_dict(model.state_dict())."
+        )
     if not callable(model) or isinstance(model, type):
         raise CellError(
             "model: expected a cell, as bptt.unroll takes it, or a module of bptt.nn, got "
@@ -60,6 +63,22 @@ def as_cell(model: Any) -> Any:
         )
     check.one_step(model)
     return model
+
+
+def _one_direction(model: DropIn | Recurrent) -> str:
+    """Why a bidirectional model cannot be inspected, and what of it can."""
+    kind = type(model).__name__
+    how = (
+        "its cells by themselves: cells[0], and cells[1] with reverse=True"
+        if isinstance(model, Recurrent)
+        else f"a bptt.nn.{kind} of one direction that takes over its weights, of the first layer "
+        "those without or with `_reverse` in their names (these with the inputs' time reversed)"
+    )
+    return (
+        f"{kind}: expected one direction, got bidirectional=True. The reverse direction's state at "
+        "a step comes from later steps, so there is no one way back from an error in time. Train a "
+        f"model of one direction to compare with; or inspect {how}."
+    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -138,10 +157,12 @@ def subject(
         lengths, reset, reset_state, reverse, backend: as for `unroll`; reset laid out as inputs.
 
     Raises:
-        ArgumentError: inputs of no steps or sequences, packed, or without a batch; reverse for a
-            module.
+        ArgumentError: inputs of no steps or sequences, packed, or without a batch.
+        StructureError: inputs that are no tensors.
+        CellError: a cell that does not say what it starts from.
     """
     cell = as_cell(model)
+    _check_start(cell, state)
     whole = isinstance(model, DropIn | Recurrent | Network) and cell is not model
     first = bool(whole and model.batch_first)
     _check_inputs(inputs, first)
@@ -159,6 +180,16 @@ def _by_layer(model: DropIn | Recurrent, state: Any) -> Any:
     return None if state is None else tuple(unstack(state, model.num_layers))
 
 
+def _check_start(cell: Any, state: Any) -> None:
+    says = hasattr(cell, "initial_state") or isinstance(cell, nn.RNNCellBase)
+    if state is None and not says and isinstance(cell, nn.Module):
+        raise CellError(
+            f"state=None: {type(cell).__name__} does not say what it starts from. Pass `state`, or "
+            "give the cell a method `initial_state(self, batch_size)`. Of a model of your own that "
+            "calls bptt.unroll in its forward, pass the cell that it unrolls."
+        )
+
+
 def _check_inputs(inputs: Any, batch_first: bool) -> None:
     axes = "(B, T, ...)" if batch_first else "(T, B, ...)"
     if isinstance(inputs, PackedSequence):
@@ -166,7 +197,11 @@ def _check_inputs(inputs: Any, batch_first: bool) -> None:
             f"inputs: expected a tensor {axes}, got a PackedSequence. Pad it with "
             "torch.nn.utils.rnn.pad_packed_sequence and pass its lengths."
         )
-    leaves = [leaf for leaf in pytree.tree_leaves(inputs) if isinstance(leaf, Tensor)]
+    leaves = pytree.tree_leaves(inputs)
+    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+        raise StructureError(
+            f"inputs: expected a tensor {axes} or a pytree of them, got {describe(inputs)}."
+        )
     for leaf in leaves:
         if leaf.dim() < 2 or 0 in leaf.shape[:2]:
             raise ArgumentError(
@@ -186,11 +221,24 @@ def chosen(times: Sequence[int] | None, steps: int) -> list[int]:
     """
     if times is None:
         return list(range(steps))
-    wanted = torch.as_tensor(times).reshape(-1)
-    whole = not (wanted.is_floating_point() or wanted.dtype == torch.bool) and len(wanted) > 0
-    if not whole or bool(((wanted < -steps) | (wanted >= steps)).any()):
+    wanted = whole_numbers(times)
+    if not wanted or not all(-steps <= t < steps for t in wanted):
         raise ArgumentError(
             f"times: expected steps of the sequence, whole numbers from 0 to {steps - 1}, or from "
             f"-{steps} to -1 counted from its end, got {times}."
         )
-    return sorted({int(t) % steps for t in wanted})
+    return sorted({t % steps for t in wanted})
+
+
+def whole_numbers(given: Any) -> list[int]:
+    """A whole number, or several, as a list; empty for anything else.
+
+    >>> whole_numbers(3), whole_numbers(torch.arange(2)), whole_numbers([0.5]), whole_numbers("a")
+    ([3], [0, 1], [], [])
+    """
+    try:
+        found = torch.as_tensor(given).reshape(-1)
+    except (TypeError, ValueError, RuntimeError):  # torch's ways to say that these are no numbers
+        return []
+    kinds = (torch.uint8, torch.int8, torch.int16, torch.int32, torch.int64)
+    return found.tolist() if found.dtype in kinds else []

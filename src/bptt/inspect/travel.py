@@ -8,7 +8,7 @@ import numpy as np
 from bptt.inspect.decay import Decay
 from bptt.inspect.finding import Finding, Seen, Severity
 from bptt.inspect.saturation import Saturation
-from bptt.inspect.showing import number, percent
+from bptt.inspect.showing import number, percent, plural
 from bptt.inspect.units import GATES, worst_curve
 
 # A hundredth of an error is lost beside what nearer steps are told: beyond, nothing is learnt.
@@ -81,7 +81,7 @@ def exploding(seen: Seen) -> Iterator[Finding]:
     most = int(growth.argmax())
     severity: Severity = "problem" if growth[most] >= EXPLODED else "warning"
     what = (
-        f"The gradient explodes: on its way back over {most} steps it grows "
+        f"The gradient explodes: on its way back over {plural(most, 'step')} it grows "
         f"{number(growth[most])}-fold."
     )
     yield Finding("exploding", severity, what, float(growth[most]), _against_growth(seen))

@@ -9,10 +9,12 @@ import torch
 from torch import Tensor
 
 from bptt.errors import ArgumentError
+from bptt.inspect.charts import SIDE, thinned
 from bptt.inspect.losses import Loss
 from bptt.inspect.passage import Run, run
-from bptt.inspect.showing import bars, noted, number, optional, to_polars
-from bptt.inspect.subject import Lengths, subject
+from bptt.inspect.showing import bars, noted, number, optional, plural, to_polars
+from bptt.inspect.subject import Lengths, subject, whole_numbers
+from bptt.inspect.trajectory import check_some
 from bptt.methods import Full, Method, Truncated
 
 
@@ -56,21 +58,26 @@ class Truncation:
     def plot(self) -> Any:
         """An altair chart: bias by the number of steps to go back."""
         alt = optional("altair")
+        frame, _ = thinned(self.to_frame(), "k2")
+        x = alt.X("k2:Q", scale=alt.Scale(type="log", nice=False), title="steps back, k2")
         return (
-            alt.Chart(self.to_frame(), title="Bias of a truncated gradient")
+            alt.Chart(frame, title="Bias of a truncated gradient", width=SIDE, height=260)
             .mark_line(point=True)
             .encode(
-                x=alt.X("k2:Q", scale=alt.Scale(type="log"), title="steps back, k2"),
+                x=x,
                 y=alt.Y("bias:Q", title="||g_K - g|| / ||g||"),
-                color="gradient:N",
-                tooltip=["k2", "gradient", "bias", "cosine"],
+                color=alt.Color("gradient:N", sort=None, scale=alt.Scale(scheme="tableau10")),
+                tooltip=[
+                    "k2", "gradient", alt.Tooltip("bias", format=".3g"),
+                    alt.Tooltip("cosine", format=".3g"),
+                ],
             )
-        )
+        )  # fmt: skip
 
     def __repr__(self) -> str:
         enough = np.flatnonzero(self.bias < 0.1)
         head = (
-            f"going back {self.k2[enough[0]]} steps is enough for a bias below 10 %"
+            f"going back {plural(int(self.k2[enough[0]]), 'step')} is enough for a bias below 10 %"
             if len(enough)
             else f"none of up to {self.k2[-1]} steps back brings the bias below 10 %"
         )
@@ -122,6 +129,7 @@ def truncation(
         reverse=reverse, backend=backend,
     )  # fmt: skip
     methods = [Truncated(k1, k) for k in _range(k1, k2, given.steps)]
+    check_some(given.counts())
     ran = run(given, loss, targets, unit)
     if not ran.names:
         raise ArgumentError(
@@ -144,10 +152,10 @@ def _range(k1: int, k2: Sequence[int] | None, steps: int) -> list[int]:
         first = k1 if isinstance(k1, int) else 1
         powers = (first << i for i in range(steps.bit_length()))
         return [*(k for k in powers if k < steps), max(steps, first)]
-    found = sorted(dict.fromkeys(torch.as_tensor(k2).reshape(-1).tolist()))
+    found = whole_numbers(k2)
     if not found:
-        raise ArgumentError("k2: expected numbers of steps to go back, got none.")
-    return found
+        raise ArgumentError(f"k2: expected whole numbers of steps to go back, got {k2!r}.")
+    return sorted(set(found))
 
 
 def _gradient(ran: Run, method: Method) -> list[Tensor]:
