@@ -593,6 +593,15 @@ def test_hooks_on_a_weight_run_once():
     bptt.unroll(cell, x)[0].sum().backward()
     torch.testing.assert_close(doubled, 2 * cell.Ws.grad)
     assert len(calls) == 1
+    for _ in range(2):
+        cell.Ws.grad = None
+        outputs, _ = bptt.unroll(cell, x)
+        late = cell.Ws.register_hook(lambda g: calls.append(1) or 2 * g)
+        outputs.sum().backward()
+        torch.testing.assert_close(cell.Ws.grad, doubled)
+        late.remove()
+    assert len(calls) == 3
+    assert not cell.Ws._backward_hooks
 
 
 @pytest.mark.parametrize("kind", ["attribute", "buffer"])

@@ -1,6 +1,7 @@
 """A cell held as it was when an unroll began, its weights standing in for the caller's."""
 
-from collections.abc import Iterable
+import contextlib
+from collections.abc import Iterable, Iterator
 from typing import Any
 
 from torch import Tensor, nn
@@ -164,6 +165,20 @@ def adopt(replica: "Replica | Original", leaves: Leaves) -> None:
         known.add(id(leaf))
         replica.weights.append(leaf)
         replica.sources.append(leaf)
+
+
+@contextlib.contextmanager
+def unhooked(replica: "Replica | Original") -> Iterator[None]:
+    """No hooks on the caller's own weights: they are for the whole gradient, not for a step's."""
+    held = [(weight, weight._backward_hooks) for weight in replica.weights]
+    held = [(weight, hooks) for weight, hooks in held if hooks]
+    for weight, _ in held:
+        weight._backward_hooks = None
+    try:
+        yield
+    finally:
+        for weight, hooks in held:
+            weight._backward_hooks = hooks
 
 
 def _with(cell: Any, weights: Leaves, tensors: Leaves) -> Any:

@@ -17,7 +17,7 @@ from bptt.engine.segmented import Segmented, is_one_of
 from bptt.methods import Checkpointed, Full, Truncated
 from bptt.methods.spans import Spans, Way
 from bptt.numerics import plain_numerics
-from bptt.replica import Original
+from bptt.replica import Original, unhooked
 from bptt.schedule import Schedule
 from bptt.step import Arguments, Leaves, Step
 
@@ -93,14 +93,15 @@ class _Unroll(torch.autograd.Function):
                 wanted = ctx.needs_input_grad[2:]
                 return (None, None, *differentiable_adjoint(job, tensors, adjoints, wanted))
             count, taken, spans = ctx.sizes[1], _taken(ctx, job, saved), job.spans
-            found = reference.adjoint(
-                job.problem.schedule,
-                taken,
-                _product(ctx, job, taken, spans),
-                list(adjoints[:count]),
-                list(adjoints[count:]),
-                spans,
-            )
+            with unhooked(job.replica):
+                found = reference.adjoint(
+                    job.problem.schedule,
+                    taken,
+                    _product(ctx, job, taken, spans),
+                    list(adjoints[:count]),
+                    list(adjoints[count:]),
+                    spans,
+                )
         job.problem.draws.release()
         if job.graphs is not None and not edges.retained():
             job.graphs.clear()
