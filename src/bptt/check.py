@@ -64,6 +64,15 @@ def reverse(given: Any) -> None:
         raise StructureError(f"reverse: expected True or False, got {describe(given)}.")
 
 
+def has(cell: Any, name: str) -> bool:
+    """`hasattr`; a module that has no such thing is not asked to say so in an error of its own."""
+    kind = type(cell)
+    if hasattr(kind, name) or getattr(kind, "__getattr__", None) is not nn.Module.__getattr__:
+        return hasattr(cell, name)
+    own = vars(cell)
+    return name in own or name in own["_modules"]
+
+
 def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
     """The leaves of the inputs, T, B and the device."""
     leaves = leaves_of(given)
@@ -73,6 +82,8 @@ def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
         )
     first = leaves[0]
     for leaf in leaves:
+        if leaf is first and leaf.dim() >= 2:
+            continue
         if leaf.dim() < 2 or leaf.shape[:2] != first.shape[:2]:
             raise ArgumentError(
                 f"inputs: expected time and batch first, (T, B, ...), alike in every leaf, got "

@@ -23,6 +23,8 @@ from bptt.errors import CellError
 BLOCK = 64
 # On the CPU torch draws normal numbers by so many: the first of many are those of fewer.
 CHUNK = 16
+# So many numbers may be held from the way out to the way back: fewer bytes than a page or two.
+HELD = 2048
 
 Arguments = dict[str, Any]
 T = TypeVar("T")
@@ -72,6 +74,7 @@ class Draws(TorchDispatchMode):
         self._plan: dict[int, tuple[Callable[..., Tensor], _Like]] = {}
         self.seed, self.steps_in_all = seed, steps
         self._blocks: dict[int, tuple[int, tuple[Tensor, ...]]] = {}
+        self._source: torch.Generator | None = None
         self._step = self._operation = 0
 
     def begin(self, step: int) -> None:
@@ -120,7 +123,13 @@ class Draws(TorchDispatchMode):
         """Where a step is run: with its draws substituted, if it draws."""
         if not self.used:
             return nullcontext()
-        return _Sparing(self) if self.sparing else self
+        return _Sparing(self) if self.sparing else self.whole()
+
+    @contextmanager
+    def whole(self) -> Iterator[None]:
+        """Where every draw is substituted, and dropout as it is where the mode is sparing."""
+        with self, _Dropping(self):
+            yield
 
     @contextmanager
     def told(self, recording: Listener) -> Iterator[None]:
@@ -131,9 +140,11 @@ class Draws(TorchDispatchMode):
         finally:
             self.recording = None
 
-    def release(self) -> None:
-        """Let go of the numbers held for the running block."""
-        self._blocks.clear()
+    def release(self, most: int = 0) -> None:
+        """Let go of the numbers held for the running block, if they are more than `most`."""
+        held = sum(numbers[0].numel() * len(numbers) for _, numbers in self._blocks.values())
+        if held > most:
+            self._blocks.clear()
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -156,9 +167,7 @@ class Draws(TorchDispatchMode):
         base, finish = recipe
         like = _like(given)
         self._plan[operation] = base, like
-        numbers = self._base(base, like, operation)
-        if self.recording is not None:
-            self.recording.know(f"r{operation}", numbers)
+        numbers = self._numbers(base, like, operation)
         value = finish(given, numbers)
         if func._schema.name.endswith("_"):  # the copy converts
             return given["self"].copy_(value)
@@ -166,17 +175,27 @@ class Draws(TorchDispatchMode):
 
     def dropout(
         self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False
-    ) -> Tensor:
-        """`torch.nn.functional.dropout` by these numbers, in the operations that torch does."""
+    ) -> Tensor | None:
+        """`torch.nn.functional.dropout` by these numbers, in the operations that torch does.
+
+        None where it is a case of its own.
+        """
         plain = training and not inplace and 0 < p < 1 and input.device.type == "cpu"
         if not plain or not input.numel():
-            with self:
-                return nn.functional.dropout(input, p, training, inplace)
+            return None
         like = _Like(input.shape, input.dtype, input.device)
+        self.used = True
         operation, self._operation = self._operation, self._operation + 1
         self._plan[operation] = torch.rand, like
-        keep = self._base(torch.rand, like, operation) < 1 - p
+        keep = self._numbers(torch.rand, like, operation) < 1 - p
         return input * keep.to(input.dtype).div_(1 - p)
+
+    def _numbers(self, base: Callable[..., Tensor], like: _Like, operation: int) -> Tensor:
+        """What an operation of the step that is running is made from."""
+        numbers = self._base(base, like, operation)
+        if self.recording is not None:
+            self.recording.know(f"r{operation}", numbers)
+        return numbers
 
     def _base(self, base: Callable[..., Tensor], like: _Like, operation: int) -> Tensor:
         """This step's share of a block of uniform or normal numbers in the shape of `like`."""
@@ -203,7 +222,8 @@ class Draws(TorchDispatchMode):
         if like.device.type != "cpu" or count >= BLOCK * size:
             return base((BLOCK, *like.shape), generator=generator, dtype=dtype, device=like.device)
         numbers = base(count, generator=generator, dtype=dtype)
-        return numbers[: needed * size].view(needed, *like.shape)
+        numbers = numbers if count == needed * size else numbers[: needed * size]
+        return numbers.view(needed, *like.shape)
 
     def _draw_alone(self, func: Any, given: Arguments, operation: int) -> Any:
         switches = [given[name] for name in ("dropout", "dropout_p") if name in given]
@@ -219,11 +239,13 @@ class Draws(TorchDispatchMode):
     def _generator(self, device: torch.device, operation: int, block: int) -> torch.Generator:
         key = f"{self.take_seed()} {operation} {block}".encode()
         seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little", signed=True)
-        return torch.Generator(device).manual_seed(seed)
+        if self._source is None or self._source.device != device:
+            self._source = torch.Generator(device)
+        return self._source.manual_seed(seed)
 
 
-class _Sparing(TorchFunctionMode):
-    """While active, functions that may draw do so by (seed, operation, step)."""
+class _Dropping(TorchFunctionMode):
+    """While active, dropout draws by (seed, operation, step); all else is left alone."""
 
     def __init__(self, draws: Draws) -> None:
         super().__init__()
@@ -232,14 +254,28 @@ class _Sparing(TorchFunctionMode):
     def __torch_function__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
         if func is nn.functional.dropout:
-            return self._draws.dropout(*args, **kwargs)
+            found = self._draws.dropout(*args, **kwargs)
+            if found is not None:
+                return found
+        return func(*args, **kwargs)
+
+
+class _Sparing(_Dropping):
+    """While active, functions that may draw do so by (seed, operation, step)."""
+
+    def __torch_function__(self, func, types, args=(), kwargs=None):
         if func not in _MAY_DRAW:
-            return func(*args, **kwargs)
+            return func(*args, **kwargs) if kwargs else func(*args)
+        if func is nn.functional.dropout:
+            found = self._draws.dropout(*args, **(kwargs or {}))
+            if found is not None:
+                return found
         with self._draws:
-            return func(*args, **kwargs)
+            return func(*args, **(kwargs or {}))
 
 
 _MAY_DRAW = {
+    nn.functional.dropout,
     nn.functional.alpha_dropout,
     torch.bernoulli,
     torch.multinomial,
@@ -292,7 +328,7 @@ def settled(
         draws.repeatable = draws.repeatable and draws.sparing
         draws.used, draws.sparing = True, False
         found = with_draws()
-    draws.release()
+    draws.release(HELD)
     return found
 
 

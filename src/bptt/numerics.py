@@ -1,18 +1,21 @@
 """Settings of torch's that an unroll switches off inside."""
 
+import functools
 from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
 from torch.nn.utils import parametrize
 
+_NOTHING = nullcontext()
+knows_autocast = functools.cache(torch.amp.autocast_mode.is_autocast_available)
+
 
 def autocast_off(device_type: str) -> AbstractContextManager[object]:
     """Where autocast does nothing; on devices that know none, nothing needs to be done."""
-    known = torch.amp.autocast_mode.is_autocast_available(device_type)
-    if known and torch.is_autocast_enabled(device_type):
+    if knows_autocast(device_type) and torch.is_autocast_enabled(device_type):
         return torch.autocast(device_type, enabled=False)
-    return nullcontext()
+    return _NOTHING
 
 
 class plain_numerics:

@@ -102,7 +102,7 @@ def prepare(
     check.choices(cell, method, backend)
     check.reverse(reverse)
     xs, steps, batch, device = check.inputs(inputs, cell)
-    if hasattr(cell, "begin"):
+    if check.has(cell, "begin"):
         cell.begin(batch)
     lengths = check.lengths(lengths, steps, batch, device) if batch else None
     reset = check.reset(reset, steps, batch, device)
@@ -130,7 +130,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
     >>> initial_state(torch.nn.RNNCell(3, 2), 1)
     tensor([[0., 0.]])
     """
-    if hasattr(cell, "initial_state"):
+    if check.has(cell, "initial_state"):
         return cell.initial_state(batch_size)
     if isinstance(cell, nn.RNNCellBase):
         zeros = cell.weight_hh.new_zeros(batch_size, cell.hidden_size)
@@ -145,8 +145,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
 
 def _autocast_dtype(cell: Any, device: torch.device) -> torch.dtype | None:
     """What autocast's tensors are cast to: the dtype of the cell's weights."""
-    known = torch.amp.autocast_mode.is_autocast_available(device.type)
-    if not known or not torch.is_autocast_enabled(device.type):
+    if not numerics.knows_autocast(device.type) or not torch.is_autocast_enabled(device.type):
         return None
     floating = (weight.dtype for weight in Replica(cell).weights if weight.is_floating_point())
     return next(floating, None)

@@ -52,6 +52,10 @@ class Replica:
                 raise BackendError(f"a tensor of shape {tuple(source.shape)} was not found")
         return [self._stand_in(source) for source in sources]
 
+    def follows(self, tensors: Leaves) -> bool:
+        """Whether it has just these tensors of the caller's, in this order."""
+        return list(self._stand_ins) == [id(tensor) for tensor in tensors]
+
     @property
     def opaque(self) -> bool:
         """Whether something in the cell could not be looked into."""

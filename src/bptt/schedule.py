@@ -8,11 +8,18 @@ looked at, so it may hold NaN.
 """
 
 from collections.abc import Sequence
+from typing import Protocol
 
 import torch
 from torch import Tensor
 
 from bptt.course import Course
+
+
+class Steps(Protocol):
+    """A tensor for each processing step: `steps[p]` is (B, ...)."""
+
+    def __getitem__(self, p: int, /) -> Tensor: ...
 
 
 class Schedule:
@@ -67,6 +74,11 @@ class Schedule:
         return [mask if any_ else None for mask, any_ in zip(masks.unbind(0), some, strict=True)]
 
     @property
+    def plain(self) -> bool:
+        """Whether every row takes every step and starts afresh at none."""
+        return self._live is None and self._reset is None
+
+    @property
     def counts(self) -> Tensor:
         """(B,) steps of each sequence."""
         return torch.full((self.batch,), self.total) if self.lengths is None else self.lengths
@@ -79,13 +91,21 @@ class Schedule:
         """(B,) live rows that start afresh before step p, or None where none does."""
         return None if self._reset is None else self._reset[p]
 
-    def columns(self, leaf: Tensor) -> "Columns":
+    def columns(self, leaf: Tensor) -> Steps:
         """`leaf` (T, B, ...) read by processing step; resting rows repeat their last live step."""
-        return Columns(self, leaf, None if self._rest is None else leaf[self._rest])
+        if self.lengths is None:
+            return self._unbound(leaf)
+        return Columns(self, self.lengths, leaf, None if self._rest is None else leaf[self._rest])
 
-    def adjoints(self, leaf: Tensor) -> "Columns":
+    def adjoints(self, leaf: Tensor) -> Steps:
         """`leaf` (T, B, ...) read by processing step; resting rows read zero."""
-        return Columns(self, leaf, None)
+        if self.lengths is None:
+            return self._unbound(leaf)
+        return Columns(self, self.lengths, leaf, None)
+
+    def _unbound(self, leaf: Tensor) -> Sequence[Tensor]:
+        steps = leaf.unbind(0)
+        return steps[::-1] if self.reverse else steps
 
     def borrow(self, leaf: Tensor) -> Tensor:
         """`leaf` (B, ...) with a donor's row in place of each row of length zero."""
@@ -117,23 +137,23 @@ class Schedule:
 
 
 class Columns:
-    """A (T, B, ...) tensor read by processing step: `columns[p]` is (B, ...)."""
+    """A (T, B, ...) tensor read by processing step, where sequences differ in length."""
 
-    def __init__(self, schedule: Schedule, leaf: Tensor, resting: Tensor | None) -> None:
-        self._schedule, self._leaf, self._resting = schedule, leaf, resting
-        self._steps = leaf.unbind(0)
+    def __init__(
+        self, schedule: Schedule, lengths: Tensor, leaf: Tensor, resting: Tensor | None
+    ) -> None:
+        self._schedule, self._lengths, self._leaf = schedule, lengths, leaf
+        self._resting, self._steps = resting, leaf.unbind(0)
 
     def __getitem__(self, p: int) -> Tensor:
         schedule = self._schedule
-        if schedule.lengths is None:
-            return self._steps[schedule.total - 1 - p if schedule.reverse else p]
-        value = self._reversed(schedule.lengths, p) if schedule.reverse else self._steps[p]
+        value = self._reversed(p) if schedule.reverse else self._steps[p]
         live = schedule.live(p)
         return value if live is None else select(live, value, self._resting)
 
-    def _reversed(self, lengths: Tensor, p: int) -> Tensor:
-        time = (lengths - 1 - p).clamp(min=0)
-        return self._leaf[time, torch.arange(len(lengths), device=time.device)]
+    def _reversed(self, p: int) -> Tensor:
+        time = (self._lengths - 1 - p).clamp(min=0)
+        return self._leaf[time, torch.arange(len(time), device=time.device)]
 
 
 def select(mask: Tensor, chosen: Tensor, other: Tensor | None) -> Tensor:

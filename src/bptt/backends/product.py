@@ -9,12 +9,13 @@ at the data, say.
 
 from collections.abc import Sequence
 from contextlib import AbstractContextManager, nullcontext
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bptt import edges
+from bptt.backends.programs import Programs, Rows
 from bptt.compiler.program import Program, Task, build
 from bptt.compiler.record import Operation, Recording, Ref, Watch
 from bptt.draws import Draws
@@ -25,10 +26,6 @@ Found = list[Tensor | None]
 
 # `torch.autograd.grad` without its checks of shapes, which take as long as a small step's gradient.
 _gradients = torch.autograd.Variable._execution_engine.run_backward
-
-# Rows whose shares of the weights' gradients are summed at once, and at most so many steps of them:
-# enough to make one large product of many small ones, few enough to weigh nothing in memory.
-ROWS, STEPS = 128, 16
 
 
 class Graph(NamedTuple):
@@ -205,7 +202,8 @@ class Replay:
         exact: the product by autograd.
         fixed: weights and constants, in the order in which `opening` names them w0, w1, ...
         opening: the operations of a sequence's first step, written down in the forward pass.
-        programs: those of earlier calls, by what was asked of them; new ones are put there.
+        programs: those of earlier calls; new ones are put there.
+        sure: whether one that has been proved need not be compared again.
     """
 
     def __init__(
@@ -213,14 +211,13 @@ class Replay:
         exact: VectorJacobian,
         fixed: Leaves,
         opening: tuple[Operation, ...],
-        programs: dict[Any, Program],
+        programs: Programs,
+        sure: bool = False,
     ) -> None:
         self._exact, self._fixed, self._opening = exact, fixed, opening
-        self._programs = programs
+        self._programs, self._sure = programs, sure
         self._program: Program | None = None
-        self._values: tuple = ()
         self._begun = False
-        self._rows: list[tuple[Tensor, ...]] = []
 
     def __call__(self, point: Point, seeds: Seeds) -> Shares:
         if not self._begun:
@@ -234,13 +231,19 @@ class Replay:
     def _begin(self, point: Point, seeds: Seeds) -> Shares:
         asked = point.own, *(leaf is None for leaf in seeds.outputs + seeds.state)
         asked = *asked, *self._exact.wanted
-        program = self._programs.pop(asked, None)
+        if self._sure and asked in self._programs.proved:
+            self._set(self._programs.found[asked])
+            return self(point, seeds)
+        program = self._programs.take(asked)
+        old = program is not None
         if program is None:
             program, shares = self._record(point, seeds)
         else:
             shares = self._exact(point, seeds)
         if program is not None and self._agrees(program, point, seeds, shares):
-            self._program = self._programs[asked] = program
+            self._programs.found[asked] = program
+            if old:
+                self._programs.proved.add(asked)
         return shares
 
     @property
@@ -248,33 +251,25 @@ class Replay:
         """Outputs and new state of the latest step, if it was run and not replayed."""
         return self._exact.results
 
+    def _set(self, program: Program) -> None:
+        self._program, self._values = program, program.once(*self._fixed)
+        self._rows = Rows(program, self._values)
+
     def _run(self, program: Program, point: Point, seeds: Seeds) -> Shares:
         found = program.step(*_arguments(point, seeds), *self._values)
         end = len(point.inputs) + len(point.state) + self._exact.count
-        if program.late:
-            self._rows.append(found[end:])
         shares = _parted(list(found[:end]), len(point.inputs), len(point.state))
-        return self._with_late(program, shares) if self._enough() else shares
+        self._rows.add(found[end:])
+        return self._with_late(shares) if self._rows.enough else shares
 
-    def _enough(self) -> bool:
-        steps = len(self._rows)
-        return steps > 0 and (steps == STEPS or steps * len(self._rows[0][0]) >= ROWS)
-
-    def _with_late(self, program: Program, shares: Shares) -> Shares:
+    def _with_late(self, shares: Shares) -> Shares:
         """The shares, and those of all the steps whose rows are waiting to be summed."""
-        rows = [torch.cat(steps) for steps in zip(*self._rows, strict=True)]
-        self._rows.clear()
-        weights = list(shares.weights)
-        for place, share in zip(program.late, program.after(*rows, *self._values), strict=True):
-            weights[place] = share
-        return shares._replace(weights=weights, fresh=program.late)
+        return shares._replace(weights=self._rows.sums(shares.weights), fresh=self._rows.places)
 
     def rest(self) -> Shares:
         """Shares of the weights that no call has returned yet."""
         nothing = Shares([], [], [None] * self._exact.count)
-        if self._program is None or not self._rows:
-            return nothing
-        return self._with_late(self._program, nothing)
+        return nothing if self._program is None or not self._rows else self._with_late(nothing)
 
     def _record(self, point: Point, seeds: Seeds) -> tuple[Program | None, Shares]:
         # Copies, so that no two arguments share their memory by chance: names go by memory.
@@ -288,17 +283,20 @@ class Replay:
 
     def _agrees(self, program: Program, point: Point, seeds: Seeds, shares: Shares) -> bool:
         """Whether the program gives what autograd gives, to the last bit, where that is not 0."""
-        self._values = program.once(*self._fixed)
+        self._set(program)
         if not any(seed.any() for seed in _present([*seeds.outputs, *seeds.state])):
             seeds = Seeds(*(_random_like(leaves) for leaves in seeds))
             shares = self._exact(point, seeds)
         found = self._run(program, point, seeds)
         if self._rows:
-            found = self._with_late(program, found)
-        return _equal(
+            found = self._with_late(found)
+        agrees = _equal(
             [*found.inputs, *found.state, *found.weights],
             [*shares.inputs, *shares.state, *shares.weights],
         )
+        if not agrees:
+            self._program = None
+        return agrees
 
     def _build(
         self, recording: Recording, point: Point, seeds: Seeds, shares: Shares

@@ -9,7 +9,7 @@ Source: Werbos 1990, "Backpropagation through time: what it does and how to do i
 """
 
 from collections.abc import Callable, Sequence
-from typing import Any, NamedTuple, Protocol
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -25,12 +25,12 @@ from bptt.backends.product import (
     VectorJacobian,
     is_real,
 )
+from bptt.backends.programs import Programs
 from bptt.backends.sweeps import Sweep, add, keep, sweeps, whole
-from bptt.compiler.program import Program
 from bptt.compiler.record import Operation
 from bptt.draws import Draws
 from bptt.methods.spans import Spans
-from bptt.schedule import Columns, Schedule, select
+from bptt.schedule import Schedule, Steps, select
 from bptt.step import Leaves, Step, check_alike, check_repeats
 
 
@@ -61,6 +61,7 @@ class Problem(NamedTuple):
         opening: what the first step did; empty where it cannot be, or need not be, replayed.
         offset: the number of its first step, where it is a part of an unroll.
         programs: for the way back, found by earlier calls.
+        sure: whether a step of this call has been compared with what was written down.
     """
 
     step: Step
@@ -68,7 +69,8 @@ class Problem(NamedTuple):
     draws: Draws
     opening: tuple[Operation, ...] = ()
     offset: int = 0
-    programs: dict[Any, Program] | None = None
+    programs: Programs | None = None
+    sure: bool = False
 
     @property
     def replayed(self) -> bool:
@@ -130,7 +132,7 @@ def forward(
 
 def ready(
     schedule: Schedule,
-    columns: Sequence[Columns],
+    columns: Sequence[Steps],
     p: int,
     state: Leaves,
     fresh: Leaves,
@@ -184,12 +186,6 @@ class Gradients(NamedTuple):
     initial: Found
     fresh: Found
     weights: Found
-
-
-class Steps(Protocol):
-    """A tensor for each processing step."""
-
-    def __getitem__(self, p: int, /) -> Tensor: ...
 
 
 class Taken(NamedTuple):
@@ -356,11 +352,12 @@ def _product(problem: Problem, taken: Taken, wanted: Sequence[bool]) -> VectorJa
     exact = VectorJacobian(problem.step, taken.weights, wanted, problem.draws)
     if not problem.replayed:
         return exact
-    programs = {} if problem.programs is None else problem.programs
-    return Replay(exact, taken.weights + taken.constants, problem.opening, programs)
+    programs = Programs() if problem.programs is None else problem.programs
+    fixed = taken.weights + taken.constants
+    return Replay(exact, fixed, problem.opening, programs, problem.sure)
 
 
-def _point(problem: Problem, taken: Taken, columns: Sequence[Columns], p: int) -> Point:
+def _point(problem: Problem, taken: Taken, columns: Sequence[Steps], p: int) -> Point:
     """Step p once more: what it took in and what it returned."""
     schedule = problem.schedule
     last = taken.initial if p == 0 else [states[p - 1] for states in taken.states]
@@ -380,7 +377,7 @@ def _live_rows(live: Tensor | None, again: Leaves, kept: Leaves) -> Leaves:
     return [select(live, new, old) for new, old in zip(again, kept, strict=False)]
 
 
-def _at(losses: Sequence[Columns | None], p: int, rows: Tensor | None) -> Found:
+def _at(losses: Sequence[Steps | None], p: int, rows: Tensor | None) -> Found:
     """What enters at step p, of those rows whose loss does."""
     found = [None if loss is None else loss[p] for loss in losses]
     return found if rows is None else [keep(rows, leaf) for leaf in found]

@@ -12,7 +12,7 @@ import torch
 from bptt.compiler.program import Program, Task, build
 from bptt.compiler.record import Operation, Ref
 from bptt.draws import Draws
-from bptt.step import Leaves
+from bptt.step import Leaves, Step
 
 
 class Opening(NamedTuple):
@@ -32,18 +32,48 @@ class Repeat:
 
     def __init__(self, program: Program, fixed: Leaves, draws: Draws, outputs: int) -> None:
         self.program, self._values = program, program.once(*fixed)
-        self._draws, self._outputs = draws, outputs
+        self._draws, self.outputs = draws, outputs
 
     def __call__(self, x: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
         arguments = [leaf.contiguous() for leaf in (*x, *state, *self._draws.numbers())]
         found = list(self.program.step(*arguments, *self._values))
-        return found[: self._outputs], found[self._outputs :]
+        return found[: self.outputs], found[self.outputs :]
 
     def agrees(self, taken: tuple[Leaves, Leaves], given: tuple[Leaves, Leaves]) -> bool:
         """Whether it gives what the step gave, to the last bit."""
-        found = self(*taken)
-        pairs = zip([*found[0], *found[1]], [*given[0], *given[1]], strict=True)
+        found, bare = self(*taken), given[0][0] is given[1][0]  # its state is its output: once
+        pairs = zip([*found[0], *found[1]][bare:], [*given[0], *given[1]][bare:], strict=True)
         return all(torch.equal(a, b) for a, b in pairs)
+
+
+class Compared:
+    """`compared(x, state)`: the last step as it is, compared with what repeats it.
+
+    A step that draws is repeated before that, and one that does not is run.
+
+    Args:
+        step: as it is.
+        draws: its random numbers.
+        repeat: what was written down of it.
+        steps: how many there are.
+
+    Attributes:
+        agreed: whether the last step gave what was written down, to the last bit.
+    """
+
+    def __init__(self, step: Step, draws: Draws, repeat: Repeat, steps: int) -> None:
+        self._step, self._draws, self._repeat = step, draws, repeat
+        self._left, self.agreed = steps, False
+
+    def __call__(self, x: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
+        self._left -= 1
+        if self._left and self._draws.used:
+            return self._repeat(x, state)
+        with self._draws.inside():
+            given = self._step(x, state)
+        if not self._left:
+            self.agreed = self._repeat.agrees((x, state), given)
+        return given
 
 
 def repeat(

@@ -86,16 +86,16 @@ class _Walk:
     def _module(self, module: nn.Module) -> None:
         self.key.append(type(module))
         for name, value in vars(module).items():
+            if name in _EMPTY:
+                continue
             kind = type(value)
-            if isinstance(value, dict) and not value:
+            if kind in _ATOMS:
+                self.key += (name, kind, value)
+            elif isinstance(value, dict) and not value:
                 continue  # most of a module's dicts are empty: hooks, buffers, submodules
-            if name not in _EMPTY and not remade(module, value):
+            elif not remade(module, value):
                 self.key.append(name)
-                if kind in _ATOMS:
-                    self.key.append(kind)
-                    self.key.append(value)
-                else:
-                    self.visit(value)
+                self.visit(value)
         self._class(type(module))
         for method in _methods(type(module)):
             self._named(method)

@@ -57,7 +57,7 @@ def recorded(
         worth: whether there are steps enough to replay.
 
     Returns:
-        What it gave, the problem with what it did, and what repeats it where it draws.
+        What it gave, the problem with what it did, and what repeats it.
     """
     x, before = _taken(problem.schedule, arguments)
     before = [leaf.requires_grad_(is_real(leaf)) for leaf in before]  # as in the backward pass
@@ -65,7 +65,7 @@ def recorded(
     versions = [version(leaf) for leaf in x + before]
     since, drawn = edges.now(), other_generators()
     problem.draws.begin(problem.offset)
-    with recording, Watch(recording), problem.draws.told(recording), problem.draws:
+    with recording, Watch(recording), problem.draws.told(recording), problem.draws.whole():
         outputs, state = problem.step(x, before)
     check_leaves(outputs, state, before, problem.schedule.batch)
     check_drawn(drawn, other_generators())
@@ -80,7 +80,7 @@ def recorded(
     names = tuple(recording.name(leaf) for leaf in outputs + state)
     opening = Opening(tuple(recording.operations), names)
     problem = problem._replace(opening=opening.operations)
-    if not problem.draws.used or not problem.draws.repeatable:
+    if not problem.draws.repeatable:
         return first, problem, None
     fixed, taken = replica.weights + replica.constants, (x, before)
     with torch.no_grad():

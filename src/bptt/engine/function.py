@@ -6,9 +6,18 @@ import torch
 from torch import Tensor
 
 from bptt import edges
-from bptt.backends import reference
-from bptt.backends.product import is_real
-from bptt.backends.reference import Kept, Problem, Product, Rerun, Steps, Taken, Trajectory
+from bptt.backends import reference, replayed
+from bptt.backends.product import Found, is_real
+from bptt.backends.reference import (
+    Gradients,
+    Kept,
+    Problem,
+    Product,
+    Rerun,
+    Steps,
+    Taken,
+    Trajectory,
+)
 from bptt.course import Course
 from bptt.draws import Draws
 from bptt.engine import outward, single
@@ -60,8 +69,8 @@ def run(
         function = Segmented if in_segments else _Unroll
         job, trajectory = (outward.begin if in_segments else outward.go)(job, arguments)
         step.protocol = job.problem.step.protocol
-        tensors = (t for part in (*arguments, job.replica.sources) for t in part)
-        results = function.apply(job, trajectory, *tensors)
+        inputs, initial, fresh = arguments
+        results = function.apply(job, trajectory, *inputs, *initial, *fresh, *job.replica.sources)
     count = len(results) - len(arguments.initial)
     return list(results[:count]), list(results[count:])
 
@@ -75,7 +84,7 @@ class _Unroll(torch.autograd.Function):
         final = [leaf.clone() if is_one_of(leaf, tensors) else leaf for leaf in final]
         results = (*outputs, *final)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*(leaf for leaf in results if not is_real(leaf)))
+        ctx.mark_non_differentiable(*[leaf for leaf in results if not is_real(leaf)])
         ctx.job = job
         ctx.twins = [state if isinstance(state, int) else None for state in states]
         own = [state for state in states if isinstance(state, Tensor)]
@@ -92,20 +101,25 @@ class _Unroll(torch.autograd.Function):
             if torch.is_grad_enabled():
                 wanted = ctx.needs_input_grad[2:]
                 return (None, None, *differentiable_adjoint(job, tensors, adjoints, wanted))
-            count, taken, spans = ctx.sizes[1], _taken(ctx, job, saved), job.spans
-            with unhooked(job.replica):
-                found = reference.adjoint(
-                    job.problem.schedule,
-                    taken,
-                    _product(ctx, job, taken, spans),
-                    list(adjoints[:count]),
-                    list(adjoints[count:]),
-                    spans,
-                )
+            count, taken = ctx.sizes[1], _taken(ctx, job, saved)
+            found = _adjoint(ctx, job, taken, list(adjoints[:count]), list(adjoints[count:]))
         job.problem.draws.release()
         if job.graphs is not None and not edges.retained():
             job.graphs.clear()
         return None, None, *found.inputs, *found.initial, *found.fresh, *found.weights
+
+
+def _adjoint(ctx: Any, job: Job, taken: Taken, d_outputs: Found, d_final: Found) -> Gradients:
+    problem = job.problem
+    if problem.sure and problem.schedule.plain:
+        wanted = ctx.needs_input_grad[2 : 2 + len(taken.inputs)]
+        found = replayed.adjoint(problem, taken, wanted, d_outputs, d_final)
+        if found is not None:
+            return found
+    spans = job.spans
+    with unhooked(job.replica):
+        product = _product(ctx, job, taken, spans)
+        return reference.adjoint(problem.schedule, taken, product, d_outputs, d_final, spans)
 
 
 def _product(ctx: Any, job: Job, taken: Taken, spans: Spans | None) -> Product:

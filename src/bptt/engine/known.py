@@ -5,13 +5,12 @@ only where it gives those, or their derivatives, once more to the last bit.
 """
 
 from threading import Lock
-from typing import Any
 
 import torch
 
+from bptt.backends.programs import Programs
 from bptt.backends.repeat import Repeat
 from bptt.compiler.fingerprint import Fingerprint
-from bptt.compiler.program import Program
 from bptt.compiler.record import Operation
 from bptt.draws import Draws
 from bptt.step import Arguments, Step
@@ -36,7 +35,8 @@ class Known:
         self.opening, self.again = opening, None if again is None else again.program
         self.sparing = True
         self.drew, self._draws = draws.used, draws
-        self.programs: dict[Any, Program] = {}
+        self.outputs = 0 if again is None else again.outputs
+        self.programs = Programs()
 
     def draws(self, rows: int, like: Draws) -> Draws:
         """The random numbers of another call."""

@@ -2,7 +2,7 @@
 
 Three ways, the cheapest that is known to be right. Steps that may be replayed run without a graph,
 and the way back repeats what was written down of one of them, in this call or an earlier one. Steps
-that may not, or so few that it would not pay, keep a graph each. A cell that has not been seen
+that may not keep a graph each, as far as memory goes. A cell that has not been seen
 before is watched closely and written down, so that the next call knows which way to take.
 """
 
@@ -15,8 +15,9 @@ from bptt import edges
 from bptt.again import Restart
 from bptt.backends import graphs, reference
 from bptt.backends.graphs import Graphs, worth_keeping
+from bptt.backends.programs import Programs
 from bptt.backends.reference import Problem, Trajectory
-from bptt.backends.repeat import Repeat
+from bptt.backends.repeat import Compared, Repeat
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.draws import settled
 from bptt.engine import first as opening
@@ -27,8 +28,6 @@ from bptt.methods import Full
 from bptt.replica import Original, Replica
 from bptt.step import Arguments, Leaves
 
-# A replay pays from so many steps on: it is checked at each call against a step that is run again.
-WORTH_REPLAYING = 6
 # Writing down two steps costs as much as running a few.
 WORTH_RECORDING = 4
 
@@ -42,6 +41,7 @@ def bare(problem: Problem, arguments: Arguments, stored: Leaves | None) -> Traje
 def begin(job: Job, arguments: Arguments) -> tuple[Job, None]:
     """The first step alone, written down."""
     job, given, again = _record(job, arguments, worth=job.steps >= WORTH_RECORDING)
+    again = again if job.problem.draws.used else None
     return job._replace(first=given, again=again), None
 
 
@@ -52,7 +52,7 @@ def go(job: Job, arguments: Arguments) -> tuple[Job, Trajectory]:
     made = fingerprint(job.problem.step.cell)
     key = memory.key_of(made, job.problem.step, arguments)
     known = memory.recall(key)
-    if known is not None and known.opening and job.steps >= WORTH_REPLAYING:
+    if known is not None and known.opening:
         found = _recall(job, arguments, made, known)
         if found is not None:
             return found
@@ -64,7 +64,7 @@ def go(job: Job, arguments: Arguments) -> tuple[Job, Trajectory]:
     if few and (known is not None or key is None):
         return _keep(job, arguments, made, known)
     if once:
-        return _keep(job, arguments, made, known, first=job.steps // 2)
+        return _keep(job, arguments, made, known, first=job.steps // 3)
     return _write_down(job, arguments, key)
 
 
@@ -72,8 +72,9 @@ def _write_down(job: Job, arguments: Arguments, key: tuple | None) -> tuple[Job,
     """Every step, the first one written down."""
     worth = key is not None or job.steps >= WORTH_RECORDING
     job, given, again = _record(job, arguments, worth)
+    drawn = again if job.problem.draws.used else None
     with torch.no_grad():
-        trajectory = _forward(job.problem, arguments, given, again, job.stored)
+        trajectory = _forward(job.problem, arguments, given, drawn, job.stored)
     if len(job.replica.weights) == job.replica.found:
         known = Known(job.problem.opening, job.problem.draws, again)
         memory.remember(key, known)
@@ -101,21 +102,51 @@ def _recall(
     job: Job, arguments: Arguments, made: Fingerprint, known: Known
 ) -> tuple[Job, Trajectory] | None:
     """Every step, and what an earlier call wrote down; None where that is no longer so."""
+    alone = isinstance(job.method, Full) and Original.serves(made)
+    if alone and known.again is not None and known.programs.proved:
+        return _repeat(job, arguments, made, known)
     problem = job.problem._replace(opening=known.opening, programs=known.programs)
     job = job._replace(problem=problem)
-    if known.again is not None:
-        return _recall_draws(job, arguments, known)
-    if known.programs and isinstance(job.method, Full) and Original.serves(made):
+    if known.drew and known.again is not None:
+        return _recall_draws(job, arguments, made, known)
+    if known.programs.found and alone and not known.drew:
         return _keep_last(job, arguments, made)
     job = _with_copy(job)
     with torch.no_grad():
         return job, _forward(job.problem, arguments, None, None, job.stored)
 
 
-def _recall_draws(job: Job, arguments: Arguments, known: Known) -> tuple[Job, Trajectory] | None:
+def _repeat(
+    job: Job, arguments: Arguments, made: Fingerprint, known: Known
+) -> tuple[Job, Trajectory] | None:
+    """One step is run and compared with what was written down; that is right for all then."""
+    replica = Original(job.problem.step.cell, made)
+    draws = known.draws(job.course.batch, job.problem.draws)
+    draws.sparing = known.drew and known.sparing
+    step, schedule, _, _, offset, _, _ = job.problem
+    problem = Problem(step, schedule, draws, known.opening, offset, known.programs, sure=True)
+    assert known.again is not None
+    repeat = Repeat(known.again, replica.weights + replica.constants, draws, known.outputs)
+    compared = Compared(step, draws, repeat, job.steps)
+    with torch.no_grad():
+        if known.drew:
+            trajectory = _forward(problem, arguments, None, compared, job.stored)
+            known.sparing = draws.sparing
+        else:
+            restart = _restart(job.stored)
+            trajectory = reference.forward(problem, *arguments, None, compared, restart)
+    if not compared.agreed or not draws.repeatable:
+        return None
+    return job._replace(problem=problem, replica=replica), trajectory
+
+
+def _recall_draws(
+    job: Job, arguments: Arguments, made: Fingerprint, known: Known
+) -> tuple[Job, Trajectory] | None:
     job = _with_copy(job)
     draws = known.draws(job.course.batch, job.problem.draws)
-    job = job._replace(problem=job.problem._replace(draws=draws))
+    programs = known.programs if job.replica.follows(made.tensors) else Programs()
+    job = job._replace(problem=job.problem._replace(draws=draws, programs=programs))
     assert known.again is not None
     with torch.no_grad():
         given, again = opening.repeated(job.problem, arguments, job.replica, known.again)
@@ -178,7 +209,7 @@ def _forward(
     problem: Problem,
     arguments: Arguments,
     given: tuple[Leaves, Leaves] | None,
-    again: Repeat | None = None,
+    again: Repeat | Compared | None = None,
     stored: Leaves | None = None,
 ) -> Trajectory:
     """Every step; with the draws substituted, should a later step draw though the first did not."""

@@ -1,0 +1,70 @@
+"""Steps' ways back as programs: those that are known, and what one leaves to be summed later."""
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from bptt.compiler.program import Program
+
+# Rows whose shares of the weights' gradients are summed at once, and at most so many steps of them:
+# enough to make one large product of many small ones, few enough to weigh nothing in memory.
+ROWS, STEPS = 128, 16
+
+
+class Programs:
+    """Of the ways back through a step, by what is asked of it.
+
+    Attributes:
+        found: those that gave what autograd gave, when they were last compared with it.
+        proved: what is asked of those among them that did so in a call that had not written them.
+    """
+
+    def __init__(self) -> None:
+        self.found: dict[Any, Program] = {}
+        self.proved: set[Any] = set()
+
+    def take(self, asked: Any) -> Program | None:
+        """One that is to be compared; it is out until it is put back."""
+        self.proved.discard(asked)
+        return self.found.pop(asked, None)
+
+
+class Rows:
+    """Of steps that were replayed: rows that are yet to be summed for the weights' gradients.
+
+    Args:
+        program: that replays them.
+        values: what it makes of the weights.
+    """
+
+    def __init__(self, program: Program, values: tuple) -> None:
+        self._program, self._values = program, values
+        self._steps: list[tuple[Tensor, ...]] = []
+        self.places = program.late
+
+    def add(self, rows: tuple[Tensor, ...]) -> None:
+        """Those of one step."""
+        if rows:
+            self._steps.append(rows)
+
+    def __len__(self) -> int:
+        return len(self._steps)
+
+    @property
+    def enough(self) -> bool:
+        """Whether they make a large product, or weigh something in memory."""
+        steps = len(self._steps)
+        return steps > 0 and (steps == STEPS or steps * len(self._steps[0][0]) >= ROWS)
+
+    def sums(self, shares: Sequence[Tensor | None]) -> list[Tensor | None]:
+        """The weights' shares with those of all rows put in their places; none are left."""
+        rows = [torch.cat(steps) for steps in zip(*self._steps, strict=True)]
+        self._steps.clear()
+        found = list(shares)
+        for place, share in zip(
+            self.places, self._program.after(*rows, *self._values), strict=True
+        ):
+            found[place] = share
+        return found

@@ -1,0 +1,92 @@
+"""The way back through steps that are all replayed, where every row takes every step.
+
+The recursion of `backends/reference.py` with nothing around it: each step's arguments are laid out
+in a row and handed to the program of its vector-Jacobian product.
+"""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from bptt.backends.product import Found, Totals, is_real
+from bptt.backends.programs import Programs, Rows
+from bptt.backends.reference import Gradients, Problem, Taken
+from bptt.compiler.program import Program
+from bptt.step import Leaves
+
+
+def adjoint(
+    problem: Problem, taken: Taken, wanted: Sequence[bool], d_outputs: Found, d_final: Found
+) -> Gradients | None:
+    """What `backends/reference.py`'s gives; None where no program is proved for what is asked.
+
+    Args:
+        problem: whose schedule is plain and whose steps are known.
+        taken: what the forward pass took in.
+        wanted: per leaf of the inputs, whether its gradient is needed.
+        d_outputs: (T, B, ...) per leaf, or None where an output was not used.
+        d_final: (B, ...) per leaf, or None.
+    """
+    programs = problem.programs or Programs()
+    d_state = [_zero_for(d, s) for d, s in zip(d_final, taken.initial, strict=True)]
+    asked = True, *(d is None for d in (*d_outputs, *d_state)), *wanted
+    if asked not in programs.proved:
+        return None
+    return _Way(problem, taken, programs.found[asked]).back(d_outputs, d_state)
+
+
+class _Way:
+    """The way back, and what is left on it."""
+
+    def __init__(self, problem: Problem, taken: Taken, program: Program) -> None:
+        self._problem, self._taken, self._step = problem, taken, program.step
+        self._values = program.once(*taken.weights, *taken.constants)
+        self._rows, self._totals = Rows(program, self._values), Totals(len(taken.weights))
+        self._columns = [problem.schedule.columns(leaf) for leaf in taken.inputs]
+
+    def back(self, d_outputs: Found, d_state: Found) -> Gradients:
+        """From the adjoints of outputs and final state."""
+        schedule, taken = self._problem.schedule, self._taken
+        losses = [schedule.adjoints(leaf) for leaf in d_outputs if leaf is not None]
+        inputs, state = len(taken.inputs), len(taken.initial)
+        end = inputs + state + len(taken.weights)
+        d_inputs: list[list] = [[] for _ in taken.inputs]
+        for p in range(schedule.steps - 1, -1, -1):
+            arguments = [*self._arguments(p), *(loss[p] for loss in losses)]
+            arguments += [leaf for leaf in d_state if leaf is not None]
+            found = self._step(*(leaf.contiguous() for leaf in arguments), *self._values)
+            for steps, leaf in zip(d_inputs, found, strict=False):
+                steps.append(leaf)
+            found_state = found[inputs : inputs + state]
+            d_state = [_zero_for(d, s) for d, s in zip(found_state, taken.initial, strict=True)]
+            self._add(found[inputs + state : end], found[end:])
+        if self._rows:
+            self._totals.add(self._rows.sums([None] * len(taken.weights)), self._rows.places)
+        stacked = [None if s[0] is None else schedule.stack(s[::-1]) for s in d_inputs]
+        return Gradients(stacked, d_state, [], self._totals.sums())
+
+    def _arguments(self, p: int) -> Leaves:
+        """What step p took in, what it drew, and what it gave."""
+        taken, draws = self._taken, self._problem.draws
+        arguments = [column[p] for column in self._columns]
+        arguments += [states[p - 1] for states in taken.states] if p else taken.initial
+        if draws.used:
+            draws.begin(self._problem.offset + p)
+            arguments += draws.numbers()
+        return arguments + [kept[p] for kept in taken.results]
+
+    def _add(self, shares: Sequence[Tensor | None], rows: tuple) -> None:
+        """A step's shares of the weights' gradients, and rows that are summed with others'."""
+        self._rows.add(rows)
+        if self._rows.enough:
+            self._totals.add(self._rows.sums(list(shares)), self._rows.places)
+        elif len(self._rows.places) < len(shares):
+            self._totals.add(list(shares))
+
+
+def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
+    """An adjoint to start from where nothing arrived; integers have none."""
+    if adjoint is not None or not is_real(state):
+        return adjoint
+    return torch.zeros_like(state)
