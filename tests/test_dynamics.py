@@ -136,6 +136,10 @@ def test_where_a_step_has_no_derivative_is_said(name):
     said = diagnose(cell, x, torch.square, **given)
     kinds = [one.severity for one in said.findings if one.name == "not differentiable"]
     assert kinds == ["problem" if name == "infinite" else "note"] * (name != "smooth")
+    part = diagnose(cell, x, torch.square, steps=2, sequences=1, **given)
+    again = [one for one in part.findings if one.step is not None]
+    assert [one.step for one in again] == [1] * bool(met)
+    assert all("first at step 2, seq" in one.counted_from(1).statement for one in again)
     assert "exploding" not in said
     if name == "infinite":
         with pytest.raises(ArgumentError, match=r"not finite.* sqrt .*slope is infinite"):

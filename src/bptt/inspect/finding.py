@@ -28,6 +28,7 @@ class Finding(NamedTuple):
         statement: what is so, with the figure; steps, sequences and units counted from 0.
         figure: the number that it rests on.
         advice: what to try; "" where nothing need be.
+        step: the step that the statement names, counted from 0; None if it names none.
     """
 
     name: str
@@ -35,6 +36,19 @@ class Finding(NamedTuple):
     statement: str
     figure: float
     advice: str = ""
+    step: int | None = None
+
+    def counted_from(self, first: int) -> "Finding":
+        """The same for readers whose first step has another number than 0.
+
+        >>> finding = Finding("not finite", "problem", "nan first at step 3.", 3.0, step=3)
+        >>> finding.counted_from(1).statement
+        'nan first at step 4.'
+        """
+        if self.step is None:
+            return self
+        own, theirs = f"at step {self.step}", f"at step {self.step + first}"
+        return self._replace(statement=self.statement.replace(own, theirs, 1))
 
     def __str__(self) -> str:
         advice = f"\n{'':10}Try: {self.advice}" if self.advice else ""

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from bptt.inspect.finding import Finding, Seen, Severity
-from bptt.inspect.kinks import Kind
+from bptt.inspect.kinks import Kind, Kink
 
 # A few numbers fall exactly on a corner where states start from zero; more than a hundredth, and
 # it is what the cell or its inputs are made of.
@@ -25,9 +25,15 @@ SAID: dict[Kind, tuple[Severity, str]] = {
 
 def not_differentiable(seen: Seen) -> Iterator[Finding]:
     """Functions of the step that were met where they have no derivative."""
-    for kink in seen.kinks:
+    for kink in (_in_batch(seen, kink) for kink in seen.kinks):
         share = kink.count / kink.total if kink.total else 1.0
         if kink.kind == "corner" and share < OFTEN:
             continue
         severity, advice = SAID[kink.kind]
-        yield Finding("not differentiable", severity, str(kink), share, advice)
+        step = kink.step if kink.kind in ("infinite", "corner") else None
+        yield Finding("not differentiable", severity, str(kink), share, advice, step)
+
+
+def _in_batch(seen: Seen, kink: Kink) -> Kink:
+    """A sample's kink, its step and sequence as the batch has them."""
+    return kink._replace(step=kink.step + seen.start, sequence=seen.sequences[kink.sequence])

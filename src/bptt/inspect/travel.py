@@ -47,7 +47,7 @@ def broken(seen: Seen) -> Iterator[Finding]:
     if at.size > HUGE:
         what += f", after states had grown to {number(at.size)}"
         advice = SMALLER
-    yield Finding("not finite", "problem", f"{what}.", float(step), advice)
+    yield Finding("not finite", "problem", f"{what}.", float(step), advice, step)
 
 
 def _broken_loss(seen: Seen) -> Iterator[Finding]:
@@ -59,7 +59,7 @@ def _broken_loss(seen: Seen) -> Iterator[Finding]:
         if seen.largest > HUGE:
             what += f", for states grow to {number(seen.largest)}"
             advice = SMALLER
-        yield Finding("not finite", "problem", f"{what}.", float(step), advice)
+        yield Finding("not finite", "problem", f"{what}.", float(step), advice, step)
 
 
 def no_gradient(seen: Seen) -> Iterator[Finding]:

@@ -133,8 +133,5 @@ def said(error: Exception) -> str:
 
 def _for_a_page(finding: "Finding") -> "Finding":
     """Its files without their folders, and a step that it names counted from 1, as on the page."""
-    statement = without_folders(finding.statement)
-    if finding.name == "not finite":
-        step = int(finding.figure)
-        statement = statement.replace(f"at step {step}", f"at step {step + 1}", 1)
-    return finding._replace(statement=statement)
+    told = finding.counted_from(1)
+    return told._replace(statement=without_folders(told.statement))
