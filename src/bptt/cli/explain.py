@@ -90,8 +90,8 @@ def explain_run(run: Path, at: str | None, series: str | None, html: Path | None
     from bptt.cli.trained import note_unfinished
     from bptt.train.run import Run
 
-    note_unfinished(Run.open(run))
     found = blame(run, series=series, at=at)
+    note_unfinished(Run.open(run))
     if html is not None:
         write_page(html, page(found))
     else:

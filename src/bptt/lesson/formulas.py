@@ -107,6 +107,13 @@ def own_part(t: int, k: int, name: str, output: str) -> str:
     return math(raised, error)
 
 
+def slope(t: int, output: str) -> str:
+    """dE_t/dy_t, or of a softmax dE_t/dz_t, by what came and what was wanted."""
+    difference = row(low("y", t), mo("−"), low("d", t))
+    squared = row("<mn>2</mn>", mo("("), difference, mo(")"))
+    return math(squared if output == "y" else difference)
+
+
 def network(activation: str, loss: str) -> list[str]:
     """The three equations."""
     state = row(

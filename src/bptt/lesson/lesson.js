@@ -81,19 +81,26 @@
     const { k, t, weight } = chosen
     one('term-title').innerHTML = `The term of step ${k}`
     const lines = []
+    const words = (text) => lines.push(`<p>${text}</p>`)
+    words('How the error grows with what came out:')
+    lines.push(line(inner(formulas.read), sign('='), inner(formulas.slope), sign('='), bare(now.read)))
     if (weight !== 'Wy') {
       const told = Object.keys(now.J).map(Number).filter((j) => j > k).sort((a, b) => b - a)
       const few = told.length > 4 ? [...told.slice(0, 3), 0, told[told.length - 1]] : told
       const back = few.map((j) => sign('·') + (j ? bare(now.J[j]) : sign('⋯')))
-      const words = few.map((j) => sign('·') + (j ? inner(formulas.jacobian[j]) : sign('⋯')))
+      const chain = few.map((j) => sign('·') + (j ? inner(formulas.jacobian[j]) : sign('⋯')))
+      words(k < t ? `Back through Wy, then through each step from ${t} to ${k + 1}, arrives at the state of step ${k}:`
+        : `Back through Wy it arrives at the state of step ${k}:`)
       lines.push(line(inner(formulas.state[k]), sign('='), inner(formulas.read), sign('·'),
-        inner(formulas.out), ...words))
+        inner(formulas.out), ...chain))
       lines.push(line(sign('='), bare(now.read), sign('·'), bare(transposed(now.W.Wy)), ...back,
         sign('='), bare(now.adjoint[k])))
+      words(`Through φ: ∘ multiplies unit by unit with the slope of φ at a = x Wx + s Ws, what φ was applied to at step ${k}:`)
       lines.push(line(inner(formulas.delta[k]), sign('='), inner(formulas.state[k]), sign('∘'),
         `<mrow><msup><mi>φ</mi><mo>′</mo></msup><mo>(</mo><msub><mi>a</mi><mn>${k}</mn></msub><mo>)</mo></mrow>`,
         sign('='), bare(now.adjoint[k]), sign('∘'), bare(now.slope[k]), sign('='), bare(now.delta[k])))
     }
+    words('Times what the weight was multiplied with there, that is the term:')
     const used = weight === 'Wx' ? all.x[k - 1] : now.s[weight === 'Ws' ? k - 1 : k]
     const error = weight === 'Wy' ? now.read : now.delta[k]
     lines.push(line(inner(formulas.own[weight][k]), sign('='), bare(transposed(used)), bare(error),

@@ -120,6 +120,7 @@ def _formulas(t: int, output: str) -> dict[str, Any]:
         "chain": {n: {k: formulas.chain(t, k, n, output) for k in _steps(t, n)} for n in names},
         "own": {n: {k: formulas.own_part(t, k, n, output) for k in _steps(t, n)} for n in names},
         "read": math(over(error, out)),
+        "slope": formulas.slope(t, output),
         "out": math(f"<msubsup>{mi('W')}{mi('y')}{mi('T')}</msubsup>"),
         "state": {k: math(over(error, low("s", k))) for k in [*told, 0]},
         "jacobian": {k: math(over(low("s", k), low("s", k - 1))) for k in told},
