@@ -292,6 +292,28 @@ def test_a_new_batch_or_length_compiles_nothing():
     assert simd.compiled() == before
 
 
+@pytest.mark.parametrize("name", ["Elman", "GRU", "LSTM", "MGU"])
+@pytest.mark.parametrize("reverse", [False, True])
+def test_an_ordinary_call_has_the_bits_of_one_with_lengths(name, reverse):
+    """It asks less and runs the same kernels; a bias's gradient alone is added up elsewhere."""
+    cell = getattr(bptt.cells, name)(INPUTS, H)
+    x = torch.randn(T, B, INPUTS, requires_grad=True)
+    state = pytree.tree_map(torch.rand_like, initial_state(cell, B))
+    found, expected = (
+        _run(cell, x, state, "cpu", reverse=reverse, **keywords)
+        for keywords in ({}, {"lengths": [T] * B})
+    )
+    assert all(map(torch.equal, found[0], expected[0]))
+    biases = [parameter.dim() == 1 for parameter in cell.parameters()]
+    whole = [False] * (len(found[1]) - len(biases)) + biases
+    for bias, ours, theirs in zip(whole, found[1], expected[1], strict=True):
+        assert (
+            torch.allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+            if bias
+            else torch.equal(ours, theirs)
+        )
+
+
 def test_calls_share_no_memory():
     cell = bptt.cells.LSTM(INPUTS, H).double()
     xs = [torch.randn(T, B, INPUTS, dtype=torch.float64) for _ in range(3)]

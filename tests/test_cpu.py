@@ -427,6 +427,19 @@ def test_resets(mode, lengths):
     compare(loop, 5, 6, rows, (torch.rand(5, 6) < 0.4, fresh, mode))
 
 
+@pytest.mark.parametrize("width", [1, 17, 64])
+@pytest.mark.parametrize("lengths", [None, [3, 0, 5, 1]])
+def test_sums_over_a_row_s_steps(width, lengths):
+    w = Writing(width)
+    w.store(w.add(w.read("sum"), w.read("x")), ("sum", 0))
+    loop = Loop((Memory("x", "step", width), Memory("sum", "sum", width)), (w.stage(),))
+    x, found = torch.randn(5, 4, width), torch.full((4, width), math.nan)
+    rows = lengths and Rows(steps=torch.tensor(lengths))
+    kernel.make(loop, torch.float32).run({"x": x}, rows, {}, {"sum": found})
+    live = torch.arange(5)[:, None] < torch.tensor(lengths or [5] * 4)
+    assert torch.allclose(found, (x * live[..., None]).sum(0), atol=1e-6)
+
+
 def run(loop, memories, begin, rows=None, threads=1, reset=None):
     """All that a loop stores, in float32."""
     memories, ends = cast(memories, torch.float32), {}

@@ -11,6 +11,9 @@ import math
 from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+import torch
+from torch import Tensor
+
 from bptt.compiler.graph import Graph, Node
 from bptt.compiler.split import CHEAP, Columns
 from bptt.compiler.stages import (
@@ -50,6 +53,13 @@ class Part(NamedTuple):
     start: int = 0
     stop: int | None = None
 
+    def rows_of(self, tensor: Tensor, dtype: torch.dtype) -> Tensor:
+        """The matrix, of the whole tensor."""
+        matrix = tensor if self.head is None else tensor[self.head]
+        if self.start or self.stop != matrix.shape[0]:
+            matrix = matrix[self.start : self.stop]
+        return matrix if matrix.dtype is dtype else matrix.to(dtype)
+
 
 class Names(NamedTuple):
     """What the memories of a loop stand for.
@@ -58,6 +68,7 @@ class Names(NamedTuple):
         step: node by memory: what is read, and what is kept, for all steps.
         sequence, fixed: node by memory, of what is read.
         carried: memory by leaf of the state.
+        totals: node by memory: sums over all rows, of which the loop adds up each sequence's part.
     """
 
     step: dict[str, int]
@@ -65,6 +76,7 @@ class Names(NamedTuple):
     fixed: dict[str, Part]
     kept: dict[str, int]
     carried: list[str]
+    totals: dict[str, int]
 
 
 def arrange(
@@ -90,7 +102,7 @@ class _Arrangement:
     def __init__(self, columns: Columns, carried_leaves: str, absent: frozenset[int]) -> None:
         self.columns, self.graph, self.absent = columns, columns.graph, absent
         self.memories: dict[str, Memory] = {}
-        self.names = Names({}, {}, {}, {}, [])
+        self.names = Names({}, {}, {}, {}, [], {})
         self.pieces: dict[int, Pieces] = {}
         self.stores: list[tuple[int, int, str, int, tuple]] = []  # level, width, memory, offset
         self.reductions: list[tuple[int, int, str, int, tuple, str]] = []
@@ -112,6 +124,7 @@ class _Arrangement:
                 self._keep(number)
         for leaf, number in enumerate(self.columns.carried):
             self._carry(leaf, number)
+        self._totals(loop)
         assert loop <= set(self.pieces)
         self._count_steps()
         return Loop(tuple(self.memories.values()), self._stages()), self.names
@@ -290,6 +303,24 @@ class _Arrangement:
         if [p.expression for p in pieces] == [("read", name, 0, False)]:
             return
         self._store(name, pieces, remember=False)
+
+    def _totals(self, loop: set[int]) -> None:
+        """Sums of the loop's own values over all rows: bias gradients, for the most part."""
+        for number in self.columns.after:
+            node = self.graph[number]
+            if node.op == "total" and node.operands[0] in loop:
+                name = f"t{len(self.names.totals)}"
+                self.names.totals[name] = number
+                self._memory(name, "sum", math.prod(node.shape))
+                self._store(name, self._added_to(name, self.pieces[node.operands[0]]), False)
+
+    def _added_to(self, name: str, pieces: Pieces) -> Pieces:
+        found: Pieces = []
+        for piece in pieces:
+            offset = sum(p.width for p in found)
+            whole = _call("add", ("read", name, offset, False), piece.expression)
+            found.append(piece._replace(expression=whole))
+        return found
 
     # Features moved
 

@@ -64,6 +64,8 @@ class Direction:
         taken: the values that it reads, by node.
         reads_states: whether the states before each step are among them.
         linear: the nodes that hang on a loss: where it is zero, so are they.
+        absent: given values that are zero throughout.
+        dtype: of its numbers.
         made: what backends have made of the loop, by backend.
     """
 
@@ -77,7 +79,36 @@ class Direction:
     taken: tuple[int, ...]
     reads_states: bool
     linear: frozenset[int]
+    absent: frozenset[int]
+    dtype: torch.dtype
     made: dict[str, Any] = field(default_factory=dict)
+
+    @functools.cached_property
+    def is_plain(self) -> bool:
+        """Whether there is a loop, and all that it reads and keeps is numbers of single rows."""
+        graph = self.columns.graph
+        odd = any(node.op in ("draw", "sequence", "steps") for node in graph.nodes)
+        masks = any(node.mask for node in graph.nodes if node.op in (*LEAVES, "stored"))
+        masks |= any(part.mask for part in self.kept)
+        return bool(self.loop.stages) and not odd and not masks
+
+    @functools.cached_property
+    def prepares(self) -> bool:
+        """Whether anything is computed before the loop."""
+        return not set(self.columns.before).issubset(self.before.given)
+
+    @functools.cached_property
+    def rest(self) -> Parallel:
+        """`after`, given the sums over rows that the loop has added up."""
+        columns = self.columns
+        given = (*self.after.given, *self.names.totals.values())
+        return parallel(columns.graph, given, columns.after, self.dtype, self.absent)
+
+    @functools.cached_property
+    def keeps_states(self) -> bool:
+        """Whether the states before each step, where they are needed, are what the loop keeps."""
+        leaves = range(len(self.names.carried))
+        return not self.reads_states or {part.leaf for part in self.kept}.issuperset(leaves)
 
     @functools.cached_property
     def tells_rows_apart(self) -> bool:
@@ -235,6 +266,7 @@ class Compiled:
             columns, loop, names, self._keeps(graph, names), before, after, kept,
             tuple(dict.fromkeys(taken)),
             bool(states & {*taken, *self.backward_takes(carried)}), _linear(graph),
+            absent, self.dtype,
         )  # fmt: skip
 
     def _keeps(self, graph: Graph, names: Names) -> tuple[Kept, ...]:

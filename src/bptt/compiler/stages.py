@@ -10,7 +10,7 @@ chunks and concatenations are gone: they have become offsets.
     Elman, forward:  width H:  v0 = Product(s, Ws)    v1 = Read(p)    v2 = v0 + v1    v3 = tanh(v2)
                                store v3 in s (for the next step) and in states
 
-Memory is of seven kinds:
+Memory is of eight kinds:
 
     step      (T, B, width)  one row per time and sequence
     trail     (T, R, width)  one row per time and running row, where rows share a sequence
@@ -20,6 +20,8 @@ Memory is of seven kinds:
     carry     one row per running sequence. Reads give what it held when the step began; what a
               stage stores counts from the next step on
     scratch   one row per running sequence, within a step: stages read what earlier ones stored
+    sum       one row per running sequence, zeros when its run begins: what a stage adds to it at
+              each step, read and stored in one place, is handed over at the end
 
 Numbers have the loop's one floating dtype. The result of a comparison is a mask, which lives in
 registers only; stored, it is 0 or 1.
@@ -27,7 +29,7 @@ registers only; stored, it is 0 or 1.
 
 from typing import NamedTuple
 
-KINDS = ("step", "trail", "sequence", "weight", "matrix", "carry", "scratch")
+KINDS = ("step", "trail", "sequence", "weight", "matrix", "carry", "scratch", "sum")
 
 
 class Memory(NamedTuple):

@@ -48,7 +48,7 @@ def run(
         rooms: used by one segment after another: what it returns holds until the next one runs.
     """
     course = job.course
-    values = _given(job, given.inputs)
+    values = given_values(job, given.inputs)
     values.update(computed(direction.before, direction.columns.before, values, fixed, course))
     begin = _carries(direction, given.initial, job.compiled.dtype)
     room = room_of(job, direction, begin, given.initial, rooms)
@@ -147,7 +147,7 @@ def _apart(job: Job, direction: Direction, fresh: Leaves, reads: Rows, room: Roo
     return states.Begun(Course(shape[0], batch, None, mask, False), begin, anew, found)
 
 
-def _given(job: Job, inputs: Leaves) -> Values:
+def given_values(job: Job, inputs: Leaves) -> Values:
     """The inputs and random numbers that the graph names."""
     compiled, course = job.compiled, job.course
     values: Values = {}

@@ -6,9 +6,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt.compiler.compiled import Direction
 from bptt.errors import NOT_TWICE, BackendError
-from bptt.fused import backward, checkpointed, forward, windows
-from bptt.fused.job import Job
+from bptt.fused import backward, checkpointed, forward, ordinary, windows
+from bptt.fused.job import Given, Job, Values
 from bptt.methods import Checkpointed
 from bptt.step import Leaves
 
@@ -21,12 +22,16 @@ def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
         results = list(function.apply(job, *tensors))
     else:
         with torch.no_grad():
-            given = job.split(tensors)
-            fixed = compiled.plain.once.run(given.own)
-            outputs, final, _ = forward.run(job, given, fixed, compiled.plain)
+            outputs, final, _ = _forward(job, job.split(tensors), compiled.plain)
         results = [*outputs, *final]
     count = len(results) - job.counts[1]
     return results[:count], results[count:]
+
+
+def _forward(job: Job, given: Given, direction: Direction) -> tuple[Leaves, Leaves, Values]:
+    if ordinary.is_ordinary(job, direction) and direction.keeps_states:
+        return ordinary.ahead(job, direction).run(job, given)
+    return forward.run(job, given, direction.once.run(given.own), direction)
 
 
 class _Fused(torch.autograd.Function):
@@ -35,7 +40,7 @@ class _Fused(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         given, direction = job.split(tensors), job.compiled.forward
-        outputs, final, values = forward.run(job, given, direction.once.run(given.own), direction)
+        outputs, final, values = _forward(job, given, direction)
         back = job.compiled.backward(frozenset())
         nodes = [node for node in back.taken if node in values]
         ctx.nodes, ctx.job = nodes, job
@@ -51,6 +56,10 @@ class _Fused(torch.autograd.Function):
             return None, *_again(job, given, adjoints, wanted)
         values = dict(zip(ctx.nodes, saved[len(saved) - len(ctx.nodes) :], strict=True))
         direction = backward.direction(job, adjoints)
+        if ordinary.is_ordinary(job, direction):
+            back = ordinary.back(job, direction)
+            if back.is_one_window(job.course):
+                return None, *back.run(job, given, values, adjoints, wanted)
         fixed = direction.once.run(given.own)
         found = windows.run(job, given, fixed, direction, values, adjoints)
         return None, *backward.gradients(job, given, found, wanted)
@@ -82,7 +91,9 @@ class _Segmented(torch.autograd.Function):
 def _results(ctx: Any, outputs: Leaves, final: Leaves) -> tuple[Tensor, ...]:
     results = (*outputs, *final)
     ctx.set_materialize_grads(False)
-    ctx.mark_non_differentiable(*(r for r in results if not r.is_floating_point()))
+    whole = [result for result in results if not result.is_floating_point()]
+    if whole:
+        ctx.mark_non_differentiable(*whole)
     return results
 
 

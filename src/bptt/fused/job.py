@@ -1,6 +1,5 @@
 """One unroll on a backend with kernels."""
 
-import itertools
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -50,5 +49,7 @@ class Job(NamedTuple):
 
     def split(self, values: Sequence[Tensor]) -> Given:
         """Values in the order of the tensors, parted."""
-        a, b, c = itertools.accumulate(self.counts)
-        return Given(*map(list, (values[:a], values[a:b], values[b:c], values[c:])))
+        inputs, initial, fresh = self.counts
+        first, last = inputs + initial, inputs + initial + fresh
+        given = list(values)
+        return Given(given[:inputs], given[inputs:first], given[first:last], given[last:])

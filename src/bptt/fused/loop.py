@@ -217,10 +217,7 @@ def fixed_reads(job: Job, direction: Direction, fixed: Fixed) -> Rows:
         if part.stop is None:
             reads[name] = _real(tensor, dtype)
         else:
-            matrix = tensor if part.head is None else tensor[part.head]
-            whole = part.stop - part.start == len(matrix)
-            matrix = matrix if whole else matrix[part.start : part.stop]
-            reads[name] = matrix if matrix.dtype is dtype else matrix.to(dtype)
+            reads[name] = part.rows_of(tensor, dtype)
     return reads
 
 

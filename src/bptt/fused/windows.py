@@ -102,16 +102,25 @@ def run(
     return left.adjoints(initial)
 
 
-def _steps(job: Job, direction: Direction) -> int:
-    """How many steps a window has; all of them where windows do not pay."""
+def width(direction: Direction) -> int:
+    """Numbers that a direction makes for each row."""
     columns, graph = direction.columns, direction.columns.graph
     given = {*columns.given, *columns.kept}
     made = {*columns.kept, *graph.between(columns.before, given)}
     made |= graph.between(columns.after, {*given, *columns.before})
-    numbers = sum(math.prod(graph[n].shape) for n in made if graph[n].op not in NO_MEMORY)
-    row = job.course.batch * job.compiled.dtype.itemsize
-    size, steps = max(MEMORY // max(numbers * row, 1), 1), job.course.steps
-    return steps if steps < 2 * size else size
+    return sum(math.prod(graph[n].shape) for n in made if graph[n].op not in NO_MEMORY)
+
+
+def size_of(width: int, course: Course, dtype: torch.dtype) -> int:
+    """How many steps a window has that makes so many numbers a row; all where it does not pay."""
+    row = course.batch * dtype.itemsize
+    size = max(MEMORY // max(width * row, 1), 1)
+    return course.steps if course.steps < 2 * size else size
+
+
+def _steps(job: Job, direction: Direction) -> int:
+    """How many steps a window has."""
+    return size_of(width(direction), job.course, job.compiled.dtype)
 
 
 def _windows(job: Job, spans: Spans | None, size: int) -> Iterator[tuple[Stretch, Way]]:

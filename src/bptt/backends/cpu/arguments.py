@@ -41,6 +41,7 @@ class Arguments:
         self._sequences = [(m.name, slots[m.name], m.width) for m in kinds["sequence"]]
         self._weights = [(m.name, slots[m.name], m.width) for m in kinds["weight"]]
         self._matrices = [(m.name, slots[m.name], (m.height, m.width)) for m in kinds["matrix"]]
+        self._sums = [(m.name, slots[f"{m.name}.end"], m.width) for m in kinds["sum"]]
         self._carries = [(m.name, slots[f"{m.name}.begin"], m.width) for m in kinds["carry"]]
 
     def times_and_batch(self, memories: Tensors) -> tuple[int, int]:
@@ -103,6 +104,11 @@ class Arguments:
             block[slot + 1] = (
                 0 if last is None else _address(name, last, carried, width, self._dtype)
             )
+            block[slot + 3] = 0
+        for name, slot, width in self._sums:
+            block[slot] = 0
+            if name in end:
+                block[slot] = _address(name, end[name], carried, width, self._dtype)
         if reset is not None:
             self._reset(block, reset, shape, carried)
         else:

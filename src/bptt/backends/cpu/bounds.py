@@ -4,8 +4,8 @@ from collections.abc import Iterator
 
 from bptt.compiler.stages import OPERATIONS, Call, Loop, Memory, Product, Read, Stage
 
-SOURCES = ("step", "trail", "sequence", "carry", "scratch")
-TARGETS = ("step", "trail", "carry", "scratch")
+SOURCES = ("step", "trail", "sequence", "carry", "scratch", "sum")
+TARGETS = ("step", "trail", "carry", "scratch", "sum")
 
 
 def check(loop: Loop) -> None:

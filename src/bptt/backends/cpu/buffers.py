@@ -27,7 +27,7 @@ def buffers(tilings: list[Tiling | None], layout: Layout) -> list[Buffer]:
     if cuts:
         found.append(Buffer("sums", max(across(cut, layout) * cut.rows[0] for cut in cuts), 0))
     for memory in layout.memories.values():
-        if memory.kind == "scratch":
+        if memory.kind in ("scratch", "sum"):
             found.append(Buffer(f"all_{memory.name}", 0, layout.pitch(memory.name)))
         elif memory.kind == "carry":
             found.append(Buffer(f"old_{memory.name}", 0, layout.pitch(memory.name)))

@@ -40,7 +40,7 @@ def is_set(mask, i):
 
 def edges(layout: Layout) -> str:
     """The functions `begin`, `end`, `enter` and `leave`."""
-    carries = [memory for memory in layout.memories.values() if memory.kind == "carry"]
+    carries = _carries(layout)
     return COPY + "\n".join(
         [
             *_begin(carries, layout),
@@ -52,16 +52,24 @@ def edges(layout: Layout) -> str:
 
 
 def names(layout: Layout, prefix: str) -> list[str]:
-    """Names of the carries' addresses with a prefix: `old`, `new`, `begin`, `end` or `fresh`."""
-    carries = [memory for memory in layout.memories.values() if memory.kind == "carry"]
+    """Names of the carries' addresses with a prefix: `old`, `new`, or what the slots call it."""
     if prefix == "new":
-        return [final(memory, layout) for memory in carries]
-    return [f"{prefix}_{memory.name}" for memory in carries]
+        return [final(memory, layout) for memory in _carries(layout)]
+    return [f"{prefix}_{memory.name}" for memory in _carries(layout)]
+
+
+def _carries(layout: Layout) -> list[Memory]:
+    return [memory for memory in layout.memories.values() if memory.kind == "carry"]
 
 
 def final(memory: Memory, layout: Layout) -> str:
     """Where a carry lies at the end of a step."""
     return f"{'new' if memory.name in layout.stored else 'old'}_{memory.name}"
+
+
+def sums(layout: Layout) -> list[Memory]:
+    """What adds up over a row's steps."""
+    return [memory for memory in layout.memories.values() if memory.kind == "sum"]
 
 
 def _given(memory: Memory, prefix: str, layout: Layout) -> str:
@@ -70,12 +78,19 @@ def _given(memory: Memory, prefix: str, layout: Layout) -> str:
 
 
 def _begin(carries: list[Memory], layout: Layout) -> list[str]:
-    lines = [
-        f"copy(old_{memory.name} + r * {layout.pitch(memory.name)}, "
-        f"{_given(memory, 'begin', layout)}, {memory.width})"
-        for memory in carries
-    ]
-    arguments = ["rows", "sequence", *names(layout, "begin"), *names(layout, "old")]
+    lines = []
+    for memory in carries:
+        begin, width = _given(memory, "begin", layout), memory.width
+        lines.append(f"copy(old_{memory.name} + r * {layout.pitch(memory.name)}, {begin}, {width})")
+        lines.append(f"if head_{memory.name} != 0:")
+        lines.append(f"    copy({_given(memory, 'head', layout)}, {begin}, {width})")
+    for memory in sums(layout):
+        place = f"all_{memory.name} + r * {layout.pitch(memory.name)}"
+        lines.append(f"for j in range(0, {memory.width}, LANES):")
+        lines.append(f"    store({place}, j, splat(0.0))")
+    arguments = ["rows", "sequence", *names(layout, "begin"), *names(layout, "head")]
+    arguments += names(layout, "old")
+    arguments += [f"all_{memory.name}" for memory in sums(layout)]
     loop = ["for r in range(rows):", *indent(lines or ["pass"])]
     return function("begin", arguments, "what rows start from", loop)
 
@@ -86,7 +101,12 @@ def _end(carries: list[Memory], layout: Layout) -> list[str]:
         source = f"old_{memory.name} + r * {layout.pitch(memory.name)}"
         lines.append(f"if end_{memory.name} != 0:")
         lines.append(f"    copy({_given(memory, 'end', layout)}, {source}, {memory.width})")
+    for memory in sums(layout):
+        source = f"all_{memory.name} + r * {layout.pitch(memory.name)}"
+        lines.append(f"if end_{memory.name} != 0:")
+        lines.append(f"    copy({_given(memory, 'end', layout)}, {source}, {memory.width})")
     arguments = ["first", "last", "sequence", *names(layout, "end"), *names(layout, "old")]
+    arguments += [f"{part}_{m.name}" for m in sums(layout) for part in ("end", "all")]
     loop = ["for r in range(first, last):", *indent(lines or ["pass"])]
     return function("end", arguments, "what rows end with", loop)
 

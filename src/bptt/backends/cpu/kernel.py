@@ -1,6 +1,7 @@
 """A loop column compiled for this machine, and how it is run."""
 
 import functools
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -24,12 +25,14 @@ class Kernel:
         loop: what it computes.
         dtype: of all its numbers.
         source: the generated source.
+        slots: the place of each argument by name.
     """
 
     def __init__(self, loop: Loop, dtype: torch.dtype, machine: simd.Machine) -> None:
         lanes = machine.lanes[str(dtype).removeprefix("torch.")]
         made = program(loop, lanes, machine.registers, dtype.itemsize)
         self.loop, self.dtype, self.source = loop, dtype, made.source
+        self.slots = made.slots
         self._arguments = Arguments(loop, dtype, made.slots)
         self._effort, self._weights = made.effort, made.weights
         self._together = made.together
@@ -66,17 +69,29 @@ class Kernel:
         """
         shape = shape or self._arguments.times_and_batch(memories)
         free = self._free(rows, shape)
-        try:
-            call = free.pop()
-        except IndexError:
-            call = self._call(rows, shape, shape[0])
+        call = free.pop() if free else self._call(rows, shape, shape[0])
         self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
-        buffer = scratch.take(call.room.size)
-        try:
-            call.use(buffer)
-            call.run()
-        finally:
-            scratch.give_back(buffer)
+        _run(call)
+        free.append(call)
+
+    def run_at(
+        self, places: Sequence[int], addresses: Sequence[int], shape: tuple[int, int], rows: Rows
+    ) -> None:
+        """`run`, for a caller who knows that every tensor fits; there are no resets.
+
+        Args:
+            places: the slots of everything that the loop reads and fills.
+            addresses: what stands there: addresses, and a matrix's strides.
+            shape: T and B.
+            rows: every sequence through all steps.
+        """
+        free = self._free(rows, shape)
+        call = free.pop() if free else self._call(rows, shape, shape[0])
+        values = call.values
+        values[self.slots["mask"]] = 0
+        for place, address in zip(places, addresses, strict=True):
+            values[place] = address
+        _run(call)
         free.append(call)
 
     def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
@@ -133,6 +148,16 @@ class Kernel:
     def _shares_columns(self) -> bool:
         """Whether threads share the columns of few rows."""
         return self._together and not crowd.is_crowded() and simd.torch_team() is not None
+
+
+def _run(call: Prepared) -> None:
+    """In a buffer that dies with the call."""
+    buffer = scratch.take(call.room.size)
+    try:
+        call.use(buffer)
+        call.run()
+    finally:
+        scratch.give_back(buffer)
 
 
 def _carried(rows: Rows | None, shape: tuple[int, int]) -> int:

@@ -6,7 +6,7 @@ from typing import NamedTuple
 from bptt.backends.cpu.arrange import arrange, products
 from bptt.backends.cpu.bounds import check
 from bptt.backends.cpu.buffers import Buffer, buffers
-from bptt.backends.cpu.edges import edges, names, swap
+from bptt.backends.cpu.edges import edges, names, sums, swap
 from bptt.backends.cpu.fetching import fetch_function, wanted
 from bptt.backends.cpu.layout import Layout, layout
 from bptt.backends.cpu.lines import function, indent
@@ -167,8 +167,10 @@ def _entries(parts: _Parts) -> list[str]:
 
 def _run(parts: _Parts) -> list[str]:
     place = parts.layout
-    ends = ", ".join(["sequence", *names(place, "end"), *names(place, "old")])
-    begins = ", ".join(["rows", "sequence", *names(place, "begin"), *names(place, "old")])
+    totals = [f"{part}_{memory.name}" for memory in sums(place) for part in ("end", "all")]
+    ends = ", ".join(["sequence", *names(place, "end"), *names(place, "old"), *totals])
+    begun = [*names(place, "begin"), *names(place, "head"), *names(place, "old"), *totals[1::2]]
+    begins = ", ".join(["rows", "sequence", *begun])
     masked = ["rows", "mask", "order", "shift", "sequence", *names(place, "fresh")]
     step = [
         "while rows > 0 and steps != 0 and integer(steps, rows - 1) <= p:",
@@ -255,7 +257,9 @@ def _fetch(parts: _Parts) -> Iterator[str]:
         if memory.kind in (*ROWS, "weight"):
             yield f"all_{memory.name} = {take(memory.name)}"
         elif memory.kind == "carry":
-            for part in ("begin", "end", "fresh"):
+            for part in ("begin", "end", "fresh", "head"):
                 yield f"{part}_{memory.name} = {take(f'{memory.name}.{part}')}"
+        elif memory.kind == "sum":
+            yield f"end_{memory.name} = {take(f'{memory.name}.end')}"
     yield "store(ones, 0, splat(1.0))"
     yield "turn = 0"

@@ -15,8 +15,9 @@
               in a trail memory, less `first`                next
 
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
-k + 1 and `across` from column to column; of a carry `begin`, `end` and `fresh` in place of its
-address, the last two null where nothing is wanted.
+k + 1 and `across` from column to column; of a carry, in place of its address, `begin`, `end`,
+`fresh`, and `head`, where what it begins with is stored too; of a sum `end` alone. All but `begin`
+are null where nothing is wanted.
 """
 
 from bptt.compiler.stages import Loop
@@ -26,7 +27,12 @@ HEAD = (
     "pack", "mask", "leave", "packed", "scratch", "reach", "team", "met", "rest", "naps",
     "trail", "pace",
 )  # fmt: skip
-PARTS = {"matrix": ("", ".down", ".across"), "carry": (".begin", ".end", ".fresh"), "scratch": ()}
+PARTS = {
+    "matrix": ("", ".down", ".across"),
+    "carry": (".begin", ".end", ".fresh", ".head"),
+    "scratch": (),
+    "sum": (".end",),
+}
 
 
 def slots(loop: Loop) -> dict[str, int]:
