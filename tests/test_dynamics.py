@@ -146,6 +146,17 @@ def test_where_a_step_has_no_derivative_is_said(name):
             lyapunov(cell, torch.zeros(50, 2, 1), **given)
 
 
+@pytest.mark.parametrize("reverse", [False, True])
+def test_rows_without_derivative_are_counted_in_all_parts_of_a_sequence(reverse, monkeypatch):
+    monkeypatch.setattr("bptt.inspect.kinks.ROWS", 4)
+    x = torch.zeros(12, 2, 1)
+    x[8 if not reverse else 2, 1] = -1  # after it the second state is 0, and the next step's relu
+    given = {"reverse": reverse, "lengths": [12, 11], "state": torch.ones(2, 1)}
+    (note,) = jacobians(KINKS["corner"][0], x, backend="reference", **given).notes
+    first = 9 if not reverse else 1  # and one more step starts from 0
+    assert f"for 2 of 23 numbers, first at step {first}, sequence 1" in note
+
+
 def test_what_is_not_differentiable_is_said():
     def lookup(x, s):
         return s + 1

@@ -77,7 +77,8 @@ def kinks(path: Trajectory) -> tuple[Kink, ...]:
         for function in functions([*outputs, *after]):
             looking.note("own", function.__name__, place_of(function), None)
     kinds = ("infinite", "jump", "corner", "own")
-    return tuple(sorted(looking.found.values(), key=lambda kink: kinds.index(kink.kind)))
+    met = [kink for kink in looking.found.values() if kink.count or kink.kind in ("jump", "own")]
+    return tuple(sorted(met, key=lambda kink: kinds.index(kink.kind)))
 
 
 class _Looking(TorchDispatchMode):
@@ -106,26 +107,26 @@ class _Looking(TorchDispatchMode):
         if not any(tensor.requires_grad for tensor in tensors):
             return
         for kind, mask in _met(name, given):
-            if mask is None or bool(mask.any()):
-                where = places.line(sys._getframe(2), (Trajectory.run.__code__,))
-                self.note(kind, _SAID.get(name, name), where, mask)
+            where = places.line(sys._getframe(2), (Trajectory.run.__code__,))
+            self.note(kind, _SAID.get(name, name), where, mask)
 
     def note(self, kind: Kind, name: str, where: str, mask: Tensor | None) -> None:
         """Add what a piece met to what those before did; mask None: everywhere."""
-        key, old = (kind, name, where), self.found.get((kind, name, where))
+        key = kind, name, where
+        old = self.found.get(key, Kink(kind, name, where, 0, 0, 0, 0))
         if mask is None:
-            self.found[key] = old or Kink(kind, name, where, 0, 0, 0, 0)
+            self.found[key] = old
             return
         by_row = self._by_row(mask)
-        if by_row is None or not bool(by_row.any()):
+        if by_row is None:
             return
         live = self.path.live.flatten()[self.piece.rows]
-        count, total = int(by_row[live].sum()), int(live.sum()) * by_row.shape[1]
-        if old is not None:
-            self.found[key] = old._replace(count=old.count + count, total=old.total + total)
-        elif count:
-            rows = (by_row.any(1) & live).nonzero().flatten()
-            self.found[key] = Kink(kind, name, where, count, total, *self._when(int(rows[0])))
+        rows = (by_row.any(1) & live).nonzero().flatten()
+        if len(rows) and not old.count:
+            step, sequence = self._when(int(rows[0]))
+            old = old._replace(step=step, sequence=sequence)
+        total = old.total + int(live.sum()) * by_row.shape[1]
+        self.found[key] = old._replace(count=old.count + int(by_row[live].sum()), total=total)
 
     def _by_row(self, mask: Tensor) -> Tensor | None:
         """(N, U) of a mask whose first axis is rows, or rows merged with features behind them."""
