@@ -12,6 +12,7 @@ from bptt.errors import ArgumentError, CellError
 from bptt.inspect.charts import line_chart, map_chart
 from bptt.inspect.showing import to_polars
 from bptt.inspect.subject import as_cell
+from steps import INPUTS, STEPS, Written
 
 I, H = 3, 4  # noqa: E741
 MODELS = {
@@ -166,6 +167,24 @@ def test_sums_over_steps_are_the_gradient_on_both_backends(name, course, double)
     for parameter, norms in steps.parameters.items():
         np.testing.assert_allclose(kernels.parameters[parameter], norms, atol=1e-13, rtol=1e-9)
     assert np.count_nonzero(np.triu(kernels.state, 1) if not given.get("reverse") else 0) == 0
+
+
+@pytest.mark.parametrize("room", [1, 1 << 11])
+@pytest.mark.parametrize("name", ["forgets", "detached", "ceil", "normalized", "heads"])
+def test_trails_are_weighed_window_by_window(name, room, double, monkeypatch):
+    """Steps whose state moves nothing, too, and windows of one step and of some."""
+    monkeypatch.setattr("bptt.fused.trails.MEMORY", room)
+    cell, x = Written(STEPS[name]), torch.randn(9, 3, INPUTS)
+    given = {"lengths": torch.tensor([9, 4, 7]), "reset": torch.rand(9, 3) < 0.2}
+    kernels, steps = (
+        bptt.inspect.credit(cell, x, torch.square, times=[1, 5, 8], backend=backend, **given)
+        for backend in ("cpu", "reference")
+    )
+    for of in ("per_sequence", "inputs"):
+        np.testing.assert_allclose(getattr(kernels, of), getattr(steps, of), atol=1e-13, rtol=1e-9)
+    for parameter, norms in steps.parameters.items():
+        found = kernels.parameters.get(parameter, np.zeros_like(norms))
+        np.testing.assert_allclose(found, norms, atol=1e-13, rtol=1e-9)
 
 
 def unused(name):

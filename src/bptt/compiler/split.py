@@ -104,8 +104,9 @@ def backward(
     loop = _between(
         graph, _leaves(graph, ("d_state",)), [n for n in step.d_before if n is not None]
     )
-    seeded = graph.descendants(_leaves(graph, ("d_output", "d_state")))
-    loop |= graph.between(small, loop | set(stored)) & seeded
+    seeds = _leaves(graph, ("d_output", "d_state"))
+    inner = graph.between(small, {*loop, *stored, *seeds})
+    loop |= inner & graph.descendants(seeds)
     loop |= _pulled(graph, loop, stored)
     own = graph.ancestors([*step.outputs, *step.state])
     loop |= _absorbed(graph, loop, (*stored, *_leaves(graph, ("d_output",))), own)

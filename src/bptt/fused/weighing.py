@@ -152,6 +152,8 @@ class Mixed:
 
     def vectors(self, given: Sequence[Tensor]) -> dict[int, Tensor]:
         """(n, *shape) by weight, from what sums over rows are made of, (n, B, ...) each."""
+        if not given:  # nothing reaches any of them
+            return {}
         batch = given[0].shape[1]
 
         def sums(*rows: Tensor) -> tuple[Tensor, ...]:

@@ -217,7 +217,9 @@ class _Maps:
         self._shape = len(times), course.steps
         dtype = _dtype(next(leaf for leaf in ran.passage.before if leaf.is_floating_point()))
         self.state = np.zeros((*self._shape, course.batch), dtype)
-        self.norms: dict[str, np.ndarray] = {"state": np.zeros(self._shape)}
+        real = any(leaf.requires_grad for leaf in ran.passage.inputs)
+        kinds = ("state", "inputs") if real else ("state",)
+        self.norms = {kind: np.zeros(self._shape) for kind in kinds}
         self.parameters: dict[str, np.ndarray] = {}
         for at in back.run():
             self.state[at.rows, at.steps] = at.state.transpose(0, 1).numpy()
