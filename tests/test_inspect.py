@@ -264,6 +264,17 @@ def test_a_unit_that_does_not_exist_is_told(mistake):
         found.unit(H)
 
 
+@pytest.mark.parametrize("memory", [1, 3000, 5000, 7000])
+def test_groups_of_loss_times_and_windows_of_any_size_fit(memory, monkeypatch):
+    cell, x = cells.GRU(I, H), torch.randn(11, 2, I)
+    whole = bptt.inspect.credit(cell, x, torch.square)
+    monkeypatch.setattr("bptt.fused.trails.MEMORY", memory)
+    monkeypatch.setattr("bptt.fused.each.ROWS", 8)  # four loss times, four, three
+    parts = bptt.inspect.credit(cell, x, torch.square)
+    np.testing.assert_allclose(parts.state, whole.state, rtol=1e-5)
+    assert parts.check() < 1e-5
+
+
 @pytest.mark.parametrize("backend", ["cpu", "reference"])
 def test_some_loss_times_are_rows_of_all(backend):
     cell, x = cells.GRU(I, H), torch.randn(9, 2, I)

@@ -107,9 +107,12 @@ class Trails:
 
     def _size(self) -> int:
         """How many steps a window has at most."""
+        return min(self._most() // self._width, self.shared.longest)
+
+    def _most(self) -> int:
+        """How many rows of a window are held: as many as fit, but one step's at least."""
         row = sum(math.prod(part.shape) for part in self._large.values()) * self._dtype.itemsize
-        most = MEMORY // max(row * self._width, 1) or 1
-        return min(most, self.shared.longest)
+        return max(MEMORY // max(row, 1), self._width)
 
     def run(self, window: slice) -> Values:
         """Go through a window; what each loss time leaves there, (L, B, M, ...) by node."""
@@ -239,8 +242,8 @@ class Trails:
         found = {name: leaf[self._part(window)] for name, leaf in self._norms.items()}
         for name, part in self._large.items():
             known = self._work.rooms.get(name)
-            if known is None:  # the first have as many loss times as any
-                rows = self._size() * self._width
+            if known is None:  # for all: the first have as many loss times as any
+                rows = min(self._most(), self.shared.longest * self._width)
                 known = torch.empty(rows, *part.shape, dtype=self._dtype)
                 self._work.rooms[name] = known
             found[name] = known[: self.shape(window).numel()]
