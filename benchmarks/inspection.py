@@ -1,12 +1,12 @@
 """What it costs to see the gradient travel: `bptt.inspect.credit` beside one forward and backward.
 
     python benchmarks/inspection.py                  # all cells on both backends: some minutes
+    python benchmarks/inspection.py --write          # ... and into docs/performance.md
     python benchmarks/inspection.py --cells GRU --backends cpu --seconds 2
     python benchmarks/inspection.py --long 2000      # ... and that many steps, and memory
 
-A network with a linear read-out and the squared error, T = 200, B = 16, I = 8, H = 64, one thread.
-As
-many runs as there are loss times would cost T times one; `credit` for the state alone and for all
+A network with a linear read-out and the squared error, T = 200, B = 16, I = 8, H = 64, one thread. As many
+runs as there are loss times would cost T times one; `credit` for the state alone and for all
 parameters are run in turn with one forward and backward, A B A B, and the medians of the
 processor's times compared. Nothing else should run on the machine.
 """
@@ -105,6 +105,19 @@ def row(result: dict[str, Any]) -> dict[str, str]:
     }
 
 
+def told(results: list[dict[str, Any]], many: list[dict[str, Any]]) -> str:
+    """The tables as text."""
+    lines = [
+        record.table([row(result) for result in results]),
+        "",
+        f"Aims: the state at most {AIM['state']}x, all parameters {AIM['parameters']}x.",
+        *("{cell}: {steps} steps in {seconds:.1f} s, {MB:.0f} MB.".format(**each) for each in many),
+        "",
+        f"Measured on {record.in_words(record.machine())}",
+    ]
+    return "\n".join(lines)
+
+
 def main() -> None:
     """Run what the command line asks for."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -112,15 +125,16 @@ def main() -> None:
     parser.add_argument("--backends", nargs="+", choices=BACKENDS, default=BACKENDS)
     parser.add_argument("--seconds", type=float, default=10.0, help="for each cell and backend")
     parser.add_argument("--long", type=int, help="also so many steps, by kernels")
+    parser.add_argument("--write", action="store_true", help="write docs/performance.md")
     words = parser.parse_args()
     torch.set_num_threads(1)
     results = [measure(*each, words.seconds) for each in product(words.cells, words.backends)]
-    print(record.table([row(result) for result in results]))
-    print(f"Aims: the state at most {AIM['state']}x, all parameters {AIM['parameters']}x.")
     many = [long(name, words.long) for name in words.cells] if words.long else []
-    for each in many:
-        print("{cell}: {steps} steps in {seconds:.1f} s, {MB:.0f} MB".format(**each))
+    text = told(results, many)
+    print(text)
     print(record.save("inspection", {"results": results, "long": many}))
+    if words.write:
+        record.write("inspection", text, record.ROOT / "docs" / "performance.md")
 
 
 if __name__ == "__main__":
