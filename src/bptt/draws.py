@@ -9,6 +9,7 @@ seeded by (seed, i, t) for the step alone.
 
 import functools
 import hashlib
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, NamedTuple, Protocol, TypeVar
@@ -74,7 +75,6 @@ class Draws(TorchDispatchMode):
         self._plan: dict[int, tuple[Callable[..., Tensor], _Like]] = {}
         self.seed, self.steps_in_all = seed, steps
         self._blocks: dict[int, tuple[int, tuple[Tensor, ...]]] = {}
-        self._source: torch.Generator | None = None
         self._step = self._operation = 0
 
     def begin(self, step: int) -> None:
@@ -239,9 +239,7 @@ class Draws(TorchDispatchMode):
     def _generator(self, device: torch.device, operation: int, block: int) -> torch.Generator:
         key = f"{self.take_seed()} {operation} {block}".encode()
         seed = int.from_bytes(hashlib.blake2b(key, digest_size=8).digest(), "little", signed=True)
-        if self._source is None or self._source.device != device:
-            self._source = torch.Generator(device)
-        return self._source.manual_seed(seed)
+        return _source(device).manual_seed(seed)
 
 
 class _Dropping(TorchFunctionMode):
@@ -294,6 +292,18 @@ _MAY_DRAW = {
     Tensor.normal_,
     Tensor.uniform_,
 }
+
+
+_SOURCES = threading.local()
+
+
+def _source(device: torch.device) -> torch.Generator:
+    """A generator of this thread's, to be seeded: a new one costs more than to seed it."""
+    sources = vars(_SOURCES)
+    found = sources.get(str(device))
+    if found is None:
+        found = sources[str(device)] = torch.Generator(device)
+    return found
 
 
 @functools.cache

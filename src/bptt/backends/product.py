@@ -68,7 +68,7 @@ class Totals:
     def __init__(self, count: int) -> None:
         self._sums: list = [None] * count
         self._own = [False] * count  # whether a sum's memory is this one's; a first share's is not
-        self._fresh: set[int] = set()
+        self._memory: set[int] = set()  # of first shares that were fresh
         self._settled = False  # whether all of them are its own
 
     def add(self, shares: Found, fresh: Sequence[int] = ()) -> None:
@@ -90,24 +90,27 @@ class Totals:
     def _add(self, index: int, share: Tensor, fresh: bool) -> None:
         total = self._sums[index]
         if total is None:
-            self._sums[index] = share  # perhaps the very seed of another step
-            self._fresh |= {index} if fresh else set()
+            self._sums[index] = self._alone(share) if fresh else share  # or a seed of another step
+            self._own[index] = fresh
         elif self._own[index]:
             total += share
         else:
             self._sums[index], self._own[index] = total + share, True
 
+    def _alone(self, share: Tensor) -> Tensor:
+        """A fresh share; a copy of it, where two of them are one."""
+        memory = share.untyped_storage().data_ptr()
+        if memory in self._memory:
+            return share.clone()
+        self._memory.add(memory)
+        return share
+
     def sums(self) -> Found:
         """One for each weight, with memory of its own."""
-        taken: set[int] = set()
-        for index, total in enumerate(self._sums):
-            if total is None or self._own[index]:
-                continue
-            memory = total.untyped_storage().data_ptr()
-            if index not in self._fresh or memory in taken:
-                self._sums[index] = total.clone()
-            taken.add(memory)
-        return self._sums
+        return [
+            total if total is None or own else total.clone()
+            for total, own in zip(self._sums, self._own, strict=True)
+        ]
 
 
 def pull(

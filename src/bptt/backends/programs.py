@@ -1,5 +1,6 @@
 """Steps' ways back as programs: those that are known, and what one leaves to be summed later."""
 
+import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,6 +12,8 @@ from bptt.compiler.program import Program
 # Rows whose shares of the weights' gradients are summed at once, and at most so many steps of them:
 # enough to make one large product of many small ones, few enough to weigh nothing in memory.
 ROWS, STEPS = 128, 16
+# Where they take up more than the weights do: the rows of one step in so many.
+SHARE = 8
 
 
 class Programs:
@@ -37,10 +40,15 @@ class Rows:
     Args:
         program: that replays them.
         values: what it makes of the weights.
+        steps: how many there are in all.
+        room: numbers that rows may take up however few steps there are.
     """
 
-    def __init__(self, program: Program, values: tuple) -> None:
+    def __init__(
+        self, program: Program, values: tuple, steps: int = 0, room: float = math.inf
+    ) -> None:
         self._program, self._values = program, values
+        self._few, self._room = steps // SHARE, room
         self._steps: list[tuple[Tensor, ...]] = []
         self.places = program.late
 
@@ -56,11 +64,15 @@ class Rows:
     def enough(self) -> bool:
         """Whether they make a large product, or weigh something in memory."""
         steps = len(self._steps)
-        return steps > 0 and (steps == STEPS or steps * len(self._steps[0][0]) >= ROWS)
+        if not steps or steps == STEPS or steps * len(self._steps[0][0]) >= ROWS:
+            return steps > 0
+        return steps >= self._few and steps * sum(r.numel() for r in self._steps[0]) > self._room
 
     def sums(self, shares: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The weights' shares with those of all rows put in their places; none are left."""
-        rows = [torch.cat(steps) for steps in zip(*self._steps, strict=True)]
+        rows = self._steps[0]
+        if len(self._steps) > 1:
+            rows = [torch.cat(steps) for steps in zip(*self._steps, strict=True)]
         self._steps.clear()
         found = list(shares)
         for place, share in zip(

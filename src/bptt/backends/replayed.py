@@ -42,7 +42,9 @@ class _Way:
     def __init__(self, problem: Problem, taken: Taken, program: Program) -> None:
         self._problem, self._taken, self._step = problem, taken, program.step
         self._values = program.once(*taken.weights, *taken.constants)
-        self._rows, self._totals = Rows(program, self._values), Totals(len(taken.weights))
+        room = sum(weight.numel() for weight in taken.weights) // 2
+        self._rows = Rows(program, self._values, problem.schedule.steps, room)
+        self._totals = Totals(len(taken.weights))
         self._columns = [problem.schedule.columns(leaf) for leaf in taken.inputs]
 
     def back(self, d_outputs: Found, d_state: Found) -> Gradients:

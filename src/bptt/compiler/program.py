@@ -323,6 +323,17 @@ def _all_names(operations: Sequence[Operation]) -> set[Ref]:
     return made | _all_arguments(operations)
 
 
+def _done_with(body: Sequence[Operation], results: Iterable[Ref | None]) -> list[list[Ref]]:
+    """For each operation, what was made before and is not used after it."""
+    made = {name for operation in body for name in operation.results if name}
+    needed, done = set(results), []
+    for operation in reversed(body):
+        names = [name for name in dict.fromkeys(_names(operation)) if name in made - needed]
+        needed.update(names)
+        done.append(names)
+    return done[::-1]
+
+
 class _Writer:
     """Operations as lines of Python; what Python cannot spell goes into the namespace."""
 
@@ -332,8 +343,12 @@ class _Writer:
     def function(
         self, name: str, arguments: Iterable[Ref], body: Sequence[Operation], results: Iterable
     ) -> str:
+        results = list(results)
         lines = [f"def {name}({', '.join(dict.fromkeys(arguments))}):"]
-        lines += [f"    {self._line(operation)}" for operation in body]
+        for operation, done in zip(body, _done_with(body, results), strict=True):
+            lines.append(f"    {self._line(operation)}")
+            if done:  # what is not needed any more takes up no memory
+                lines.append(f"    del {', '.join(done)}")
         returned = "".join(f"{result}, " for result in results)
         return "\n".join([*lines, f"    return ({returned})", ""])
 
