@@ -5,9 +5,9 @@
     python benchmarks/inspection.py --cells GRU --backends cpu --seconds 2
     python benchmarks/inspection.py --long 2000      # ... and that many steps, and memory
 
-A network with a linear read-out and the squared error, T = 200, B = 16, I = 8, H = 64, one thread. As many
-runs as there are loss times would cost T times one; `credit` for the state alone and for all
-parameters are run in turn with one forward and backward, A B A B, and the medians of the
+A network with a linear read-out and the squared error, T = 200, B = 16, I = 8, H = 64, one thread.
+As many runs as there are loss times would cost T times one; `credit` for the state alone and for
+all parameters are run in turn with one forward and backward, A B A B, and the medians of the
 processor's times compared. Nothing else should run on the machine.
 """
 

@@ -28,7 +28,7 @@ from bptt.fused.shared import Ran, Shared
 from bptt.fused.trails import Trails, Work
 from bptt.fused.weighing import Mixed
 
-ROWS = 128  # sequences that go back at once: what they carry stays in the cache next to the core
+ROWS = 256  # sequences that go back at once: what they carry stays in the cache next to the core
 MEMORY = 1 << 26  # bytes that terms which have to be computed, or inputs' gradients, may take
 
 
