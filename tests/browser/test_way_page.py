@@ -4,6 +4,7 @@ import csv
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, NamedTuple
+from xml.etree import ElementTree
 
 import pytest
 import torch
@@ -11,6 +12,7 @@ from playwright.sync_api import Locator, Page, expect
 
 import bptt
 from bptt.inspect import Credit, credit
+from bptt.picture import draw
 from bptt.report.figures import figure
 from runs import HOSTILE
 
@@ -22,6 +24,7 @@ MAP = "way-1"
 class Made(NamedTuple):
     path: Path
     credit: Credit
+    given: Any
 
 
 @pytest.fixture(scope="module")
@@ -31,7 +34,7 @@ def made(tmp_path_factory) -> Made:
     given: Any = (bptt.cells.Elman(INPUTS, 4), torch.randn(STEPS, BATCH, INPUTS), torch.square)
     path = tmp_path_factory.mktemp("way") / "page.html"
     bptt.report(*given, path=path, title=HOSTILE, names=[HOSTILE, "b"])
-    return Made(path, credit(*given))
+    return Made(path, credit(*given), given)
 
 
 @pytest.fixture
@@ -91,6 +94,17 @@ def test_the_slider_moves_the_picture(page: Page, made: Made) -> None:
     assert shown == pytest.approx(made.credit.state[STEPS - 2, STEPS - 4], rel=1e-3)
     state.hover()
     expect(picture.locator("[data-said]")).to_contain_text(state.get_attribute("data-value"))
+
+
+def test_the_slider_fills_in_what_python_says(page: Page, made: Made) -> None:
+    picture = page.locator(".bptt-picture")
+    for key, t in (("ArrowLeft", STEPS - 2), ("Home", 0)):
+        picture.locator("[data-loss-slider]").press(key)
+        expect(picture).to_have_attribute("data-loss-time", str(t))
+        parts = ElementTree.fromstring(draw(*made.given, at=t).svg()).iter()
+        said = [part.get("aria-label") for part in parts if "data-part" in part.attrib]
+        shown = picture.locator(".unfolded .part").all()
+        assert [part.get_attribute("aria-label") for part in shown] == said
 
 
 @pytest.mark.parametrize("dark", [False, True])

@@ -33,7 +33,7 @@ def document(title: str, body: str, more: str = "") -> str:
 
 def framed(picture: "Unfolded") -> str:
     """The page as a notebook shows it, apart from the notebook's own style."""
-    high = 330 + int(picture.size()[1])
+    high = 370 + int(picture.size()[1])
     return (
         f'<iframe srcdoc="{escape(page(picture))}" sandbox="allow-scripts" '
         f'title="unfolded network" style="width:100%;height:{high}px;border:0"></iframe>'

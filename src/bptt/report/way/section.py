@@ -75,13 +75,16 @@ class Way:
     @property
     def weightiest(self) -> list["Finding"]:
         """Two findings for the answer: what is wrong, if anything is."""
-        wrong = [found for found in self.findings if found.severity in ("problem", "warning")]
-        return (wrong or self.findings)[:2]
+        return (self._wrong or self.findings)[:2]
 
     @property
     def advice(self) -> str:
-        """What to try first; "" where nothing is."""
-        return next((found.advice for found in self.weightiest if found.advice), "")
+        """What to try first; "" where nothing is wrong."""
+        return next((found.advice for found in self._wrong if found.advice), "")
+
+    @property
+    def _wrong(self) -> list["Finding"]:
+        return [found for found in self.findings if found.severity in ("problem", "warning")]
 
     @property
     def scripts(self) -> list[str]:
