@@ -16,7 +16,7 @@ import methods
 import record
 import reference
 import speed
-from back import clock, exact, long, masks, plot, stream, truncated
+from back import exact, long, masks, plot, stream, truncated
 from back import page as ways_page
 from race import agreement, fresh, jobs, measures, page, peers, rounds, summary, ways
 from race.jobs import KINDS, Shape
@@ -158,8 +158,8 @@ def test_speed_knows_whether_it_was_told_everything(capsys):
 @pytest.fixture
 def short(monkeypatch):
     """A few calls of a few steps."""
-    monkeypatch.setattr(clock, "PAUSE", 0.0)
-    monkeypatch.setattr(clock, "BLOCK", 0.0)
+    monkeypatch.setattr(rounds, "PAUSE", 0.0)
+    monkeypatch.setattr(rounds, "BLOCK", 0.0)
     monkeypatch.setattr(masks, "SHAPES", [TINY])
     monkeypatch.setattr(masks, "PACKED", [TINY])
     monkeypatch.setattr(masks, "CELLS", ("GRU", "leaky"))

@@ -1,15 +1,14 @@
 """A clock for ways that tell how much of their time the way back took."""
 
-import gc
 import statistics
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any, NamedTuple
 
-PAUSE = 0.02
-BLOCK = 0.05
-LEAST, ENOUGH = 3, 60.0
+from race import rounds
+
+ENOUGH = 60.0
 
 
 class Spent(NamedTuple):
@@ -47,35 +46,12 @@ class Watch:
 
 
 def in_turn(ways: Mapping[str, Way], budget: float) -> dict[str, Result]:
-    """Milliseconds of every way, taken A B A B ... for about so many seconds.
+    """Milliseconds of every way, taken in turn for about so many seconds; see `race.rounds`.
 
-    A turn is a pause, one call that does not count, and calls for 50 ms at least; three turns at
-    least. A way that has taken its share of the budget sits later turns out, and one that has
-    taken a minute sits out all but one.
+    A way that has taken a minute sits out all turns but one.
     """
-    found: dict[str, list[list[Spent]]] = {name: [] for name in ways}
-    running, share = list(ways), budget / len(ways)
-    gc.collect()
-    gc.disable()
-    while running:
-        for name in running:
-            found[name].append(_block(ways[name]))
-        running = [name for name in running if _goes_on(found[name], share)]
-    gc.enable()
-    return {name: _milliseconds(blocks) for name, blocks in found.items()}
-
-
-def _block(way: Way) -> list[Spent]:
-    time.sleep(PAUSE)
-    calls = [way()]
-    while sum(call.both for call in calls) < BLOCK or len(calls) == 2:
-        calls.append(way())
-    return calls[1:] if len(calls) > 1 else calls
-
-
-def _goes_on(blocks: list[list[Spent]], share: float) -> bool:
-    taken = sum(call.both for block in blocks for call in block)
-    return taken < ENOUGH and (len(blocks) < LEAST or taken + PAUSE * len(blocks) < share)
+    found = rounds.turns(ways, budget, lambda spent: spent.both, ENOUGH)
+    return {name: _milliseconds(turns) for name, turns in found.items()}
 
 
 def _milliseconds(blocks: list[list[Spent]]) -> Result:

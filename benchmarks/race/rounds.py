@@ -1,15 +1,18 @@
 """Clocks: ways of doing one thing, timed in turn."""
 
+import functools
 import gc
+import math
 import statistics
 import time
 from collections.abc import Callable, Mapping
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 PAUSE = 0.02
 BLOCK = 0.05
 LEAST = 3
 
+T = TypeVar("T")
 Ways = Mapping[str, Callable[[], Any]]
 
 
@@ -23,30 +26,48 @@ class Times(NamedTuple):
 
 
 def in_turn(ways: Ways, budget: float) -> dict[str, Times]:
-    """Time every way, A B A B ..., for about so many seconds.
+    """Time every way, A B A B ..., for about so many seconds."""
+    calls = {name: functools.partial(_seconds, way) for name, way in ways.items()}
+    return {name: _times(found) for name, found in turns(calls, budget, float).items()}
 
-    A way whose share of the budget is spent sits the later rounds out, but has its first three.
+
+def turns(
+    calls: Mapping[str, Callable[[], T]],
+    budget: float,
+    seconds: Callable[[T], float],
+    most: float = math.inf,
+) -> dict[str, list[list[T]]]:
+    """What every call says of itself, turn by turn, A B A B ..., for about so many seconds.
+
+    A turn is a pause, one call that does not count, and calls for 50 ms at least. Who has taken his
+    share of the budget sits later turns out, but has his first three.
+
+    Args:
+        calls: by name.
+        budget: seconds for all.
+        seconds: that a call has taken, of what it says.
+        most: seconds after which one sits out even the second and third turn.
     """
-    found: dict[str, list[list[float]]] = {name: [] for name in ways}
-    share = budget / len(ways)
-    running = list(ways)
+    found: dict[str, list[list[T]]] = {name: [] for name in calls}
+    running, share = list(calls), budget / len(calls)
     gc.collect()
     gc.disable()
     while running:
         for name in running:
-            found[name].append(_block(ways[name]))
-        running = [name for name in running if _goes_on(found[name], share)]
+            found[name].append(_turn(calls[name], seconds))
+        taken = {name: [sum(map(seconds, turn)) for turn in found[name]] for name in running}
+        running = [name for name in running if _goes_on(taken[name], share, most)]
     gc.enable()
-    return {name: _times(rounds) for name, rounds in found.items()}
+    return found
 
 
-def _block(way: Callable[[], Any]) -> list[float]:
-    """Seconds of calls in a row, after a pause; the first is dropped unless it fills the block."""
+def _turn(call: Callable[[], T], seconds: Callable[[T], float]) -> list[T]:
+    """The first call is dropped unless it fills the turn alone."""
     time.sleep(PAUSE)
-    times = [_seconds(way)]
-    while sum(times) < BLOCK or len(times) == 2:
-        times.append(_seconds(way))
-    return times[1:] if len(times) > 1 else times
+    said = [call()]
+    while sum(map(seconds, said)) < BLOCK or len(said) == 2:
+        said.append(call())
+    return said[1:] if len(said) > 1 else said
 
 
 def _seconds(way: Callable[[], Any]) -> float:
@@ -55,8 +76,9 @@ def _seconds(way: Callable[[], Any]) -> float:
     return time.perf_counter() - start
 
 
-def _goes_on(rounds: list[list[float]], share: float) -> bool:
-    return len(rounds) < LEAST or sum(map(sum, rounds)) + PAUSE * len(rounds) < share
+def _goes_on(taken: list[float], share: float, most: float) -> bool:
+    spent = sum(taken) + PAUSE * len(taken)
+    return sum(taken) < most and (len(taken) < LEAST or spent < share)
 
 
 def _times(rounds: list[list[float]]) -> Times:
