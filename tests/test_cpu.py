@@ -301,8 +301,8 @@ def plain(rows, T, B):
     sequence, start, steps, direction, *_ = rows or Rows()
     count = next((len(part) for part in (sequence, start, steps) if part is not None), B)
     sequence = range(count) if sequence is None else sequence.tolist()
-    start = [0 if direction == 1 else T - 1] * count if start is None else start.tolist()
     steps = [T] * count if steps is None else steps.tolist()
+    start = [0 if direction == 1 else n - 1 for n in steps] if start is None else start.tolist()
     return [(b, t, n, direction) for b, t, n in zip(sequence, start, steps, strict=True)]
 
 
@@ -367,6 +367,7 @@ def test_reverse_and_lengths(make):
     lengths = torch.tensor([3, 0, 5, 1, 5, 2])
     compare(make(19), 5, 6, Rows(steps=lengths))
     compare(make(19), 5, 6, Rows(start=lengths - 1, steps=lengths, direction=-1))
+    compare(make(19), 5, 6, Rows(steps=lengths, direction=-1))
 
 
 def test_some_sequences_from_anywhere():
@@ -530,16 +531,20 @@ def test_a_call_made_ready_is_made_again_and_elsewhere():
     given, begin = (cast(found, torch.float32) for found in tensors(loop, T, B))
     whole, _ = run(loop, given, begin)
     carries = cast(begin, torch.float32)
-    call = kernel.make(loop, torch.float32).prepare(given, None, carries, carries, steps=2)
+    steps = [memory.name for memory in loop.memories if memory.kind == "step"]
+    first = {**given, **{name: given[name][:2] for name in steps}}
+    call = kernel.make(loop, torch.float32).prepare(first, None, carries, carries)
     for start in range(0, T, 2):
-        call.run(start, 2, pack=start == 0)
+        for name in steps:
+            call.move(name, given[name][start : start + 2])
+        call.run(pack=start == 0)
     assert all(torch.equal(given[name], whole[name]) for name in whole)
     given["p"].zero_()
     call.run()
     assert not torch.equal(given["hs"], whole["hs"])
-    for start, steps in ((-1, 2), (5, 2), (0, 7), (0, -1)):
-        with pytest.raises(ValueError, match="within the 6"):
-            call.run(start, steps)
+    for wrong in (given["p"], given["p"][:2].double(), given["p"][:2].transpose(0, 1)):
+        with pytest.raises(ValueError, match=r"expected p to be .* contiguous numbers"):
+            call.move("p", wrong)
 
 
 def test_nan_stays_in_its_row():

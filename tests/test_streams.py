@@ -217,6 +217,41 @@ def test_a_window_goes_back_once_and_before_the_next():
         second.backward()
 
 
+@pytest.mark.parametrize("backend", ["reference", "cpu"])
+@pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
+@pytest.mark.parametrize("rule", ["stale", "recomputed"])
+def test_autocast_rounds_what_comes_in_and_nothing_inside(backend, half, rule):
+    """A layer before the stream gives half precision; what the stream keeps is the cell's own."""
+    torch.manual_seed(3)
+    cell, encoder, x = cells.GRU(3, 4), torch.nn.Linear(2, 3), torch.randn(3, 5, 2, 2)
+    reset, share = torch.rand(3, 5, 2) < 0.2, torch.randn(3, 5, 2, 4)
+
+    def gradients(before, window_of, encoder=None):
+        weights = _weights(cell, torch.nn.Identity())
+        for weight in weights:
+            weight.grad = None
+        stream = bptt.Stream(
+            cell, bptt.Truncated(2, 7), weights=rule, encoder=encoder, backend=backend
+        )
+        shown = []
+        for window, mask, adjoint in zip(x, reset, share, strict=True):
+            with torch.autocast("cpu", half, enabled=before):
+                outputs = stream(window_of(window), reset=mask)
+            outputs.backward(adjoint)
+            shown.append(outputs.detach())
+        assert {leaf.dtype for leaf in stream.get_extra_state()["ring"]["states"]} == {torch.float}
+        return [*shown, *(weight.grad for weight in weights)]
+
+    def rounded(window):
+        with torch.no_grad(), torch.autocast("cpu", half):
+            return encoder(window)
+
+    expected = gradients(False, lambda window: rounded(window).float())
+    for found in (gradients(True, rounded), gradients(True, lambda window: window, encoder)):
+        for ours, right in zip(found, expected, strict=True):
+            torch.testing.assert_close(ours, right)
+
+
 def test_forward_alone_carries_the_state():
     cell, x = cells.LSTM(2, 3), torch.randn(12, 2, 2)
     stream = bptt.Stream(cell, bptt.Truncated(4, 8))

@@ -139,15 +139,20 @@ def test_a_longer_limit_goes_on_as_if_it_had_been_the_limit_from_the_start(data)
     assert numbers(train(resumed_job(data / "cut", 4, None))) == whole
 
 
-def test_two_processes_give_the_gradients_and_weights_of_one(data):
-    """The last batch has one row, so that a process gets none; the others are ragged."""
-    words = f"train {data}/classify.csv --label kind --group id --hidden 5 --epochs 2 --seed 3"
-    options = TrainingOptions(epochs=2, seed=3, batch_size=9)
-    columns = DataOptions(label="kind", group="id")
-    file = str(data / "classify.csv")
-    one = new_job(file, None, columns, NetworkOptions(hidden=5), options, out=data / "one")
-    rows = len(one.task.batches("train", 1))
-    assert rows % 9 == 1
+@pytest.mark.parametrize(
+    ("file", "columns", "words", "method"),
+    [
+        ("classify.csv", {"label": "kind", "group": "id"}, "--label kind --group id", "full"),
+        ("text.txt", {"window": 20}, "--task text --window 20", "truncated:7,13"),
+    ],
+)
+def test_two_processes_give_the_gradients_and_weights_of_one(data, file, columns, words, method):
+    """The last batch of sequences has one, so that a process gets none; a text's state carries."""
+    words = f"train {data / file} {words} --hidden 5 --epochs 2 --seed 3 --method {method}"
+    options = TrainingOptions(epochs=2, seed=3, batch_size=9, method=method)
+    network, path = NetworkOptions(hidden=5), str(data / file)
+    one = new_job(path, None, DataOptions(**columns), network, options, out=data / "one")
+    assert file == "text.txt" or len(one.task.batches("train", 1)) % 9 == 1
     train(one)
     command = [sys.executable, "-m", "bptt", *words.split(), "--batch-size", "9", "--devices", "2"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}

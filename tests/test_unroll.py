@@ -914,6 +914,10 @@ def test_non_contiguous_inputs_and_a_returned_output_written_into():
     cell, x = Elman(2, 3), torch.randn(3, 5, 2).transpose(0, 1)
     outputs, _ = bptt.unroll(cell, x)
     torch.testing.assert_close(outputs, bptt.unroll(cell, x.contiguous())[0])
+    reset, lengths = torch.rand(5, 6)[:, ::2] < 0.4, torch.tensor([5, 0, 3, 0, 4])[::2]
+    strided = bptt.unroll(cell, x, reset=reset, lengths=lengths)[0]
+    whole = bptt.unroll(cell, x, reset=reset.contiguous(), lengths=lengths.tolist())[0]
+    torch.testing.assert_close(strided, whole)
     outputs.sum().backward()
     loss = bptt.unroll(cell, x)[0]
     (loss * 1).sum()

@@ -128,13 +128,13 @@ def lengths(given: Any, steps: int, batch: int, device: torch.device) -> Tensor 
             f"lengths: expected one for each of the {batch} sequences, shape ({batch},), got shape "
             f"{tuple(counts.shape)}."
         )
-    wrong = ((counts < 0) | (counts > steps)).nonzero()
-    if len(wrong):
-        row = int(wrong[0])
+    least, most = counts.aminmax()
+    if not 0 <= int(least) <= int(most) <= steps:
+        row = int(((counts < 0) | (counts > steps)).nonzero()[0])
         raise ArgumentError(
             f"lengths: expected 0 to T = {steps}, got {int(counts[row])} for sequence {row}."
         )
-    return counts.to(device, torch.int64)
+    return None if int(least) == steps else counts.to(device, torch.int64)
 
 
 def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | None:
@@ -150,7 +150,7 @@ def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | 
         raise ArgumentError(
             f"reset: expected shape (T, B) = ({steps}, {batch}), got {tuple(given.shape)}."
         )
-    return given.to(device)
+    return given.to(device).contiguous()
 
 
 def state(given: Any, batch: int, device: torch.device, name: str = "state") -> Leaves:

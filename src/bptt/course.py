@@ -3,6 +3,7 @@
 import functools
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -39,7 +40,9 @@ class Course:
     @functools.cached_property
     def dead(self) -> Tensor | None:
         """Which of (T * B) rows do not count; None if all do."""
-        return None if self.live is None else (~self.live).nonzero().flatten()
+        if self.live is None:
+            return None
+        return torch.from_numpy(np.flatnonzero(~self.live.numpy()))  # a fifth of torch's time
 
     def to_time(self, numbers: Tensor) -> Tensor:
         """(T, B, ...) in the order of processing, in the order of time."""

@@ -122,10 +122,9 @@ def rows_of(course: Course, backward: bool = False) -> kernel.Rows | None:
     """The rows of a loop that goes forward, or back again, through each sequence."""
     direction = -1 if course.reverse != backward else 1
     lengths = course.lengths
-    if lengths is None:
-        return kernel.Rows(direction=direction) if direction < 0 else None
-    start = lengths - 1 if direction < 0 else torch.zeros_like(lengths)
-    return kernel.Rows(None, start, lengths, direction)
+    if lengths is None and direction > 0:
+        return None
+    return kernel.Rows(steps=lengths, direction=direction)
 
 
 def loop(
@@ -181,7 +180,8 @@ def _within(rows: kernel.Rows, mask: Tensor) -> Tensor:
     mask = mask if sequence is None else mask[:, sequence]
     if steps is None:
         return mask
-    start = torch.zeros_like(steps) if start is None else start
+    if start is None:
+        start = torch.zeros_like(steps) if direction > 0 else steps - 1
     time, last = torch.arange(len(mask))[:, None], start + direction * (steps - 1)
     inside = (torch.minimum(start, last) <= time) & (time <= torch.maximum(start, last))
     return mask & inside & (steps > 0)

@@ -69,7 +69,7 @@ class Kernel:
         """
         shape = shape or self._arguments.times_and_batch(memories)
         free = self._free(rows, shape)
-        call = free.pop() if free else self._call(rows, shape, shape[0])
+        call = free.pop() if free else self._call(rows, shape)
         self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
         _run(call)
         free.append(call)
@@ -86,7 +86,7 @@ class Kernel:
             rows: every sequence through all steps.
         """
         free = self._free(rows, shape)
-        call = free.pop() if free else self._call(rows, shape, shape[0])
+        call = free.pop() if free else self._call(rows, shape)
         values = call.values
         values[self.slots["mask"]] = 0
         for place, address in zip(places, addresses, strict=True):
@@ -115,7 +115,6 @@ class Kernel:
         end: Tensors,
         reset: tuple[Tensor, Tensors, str] | None = None,
         *,
-        steps: int | None = None,
         shape: tuple[int, int] | None = None,
     ) -> Prepared:
         """A call of `run` that is made later, or often: its own cost is some microseconds.
@@ -123,27 +122,25 @@ class Kernel:
         Args:
             memories, rows, begin, end, reset, shape: as for `run`. They are read when the call is
                 made.
-            steps: how many steps a call will take, where it is told at which to start.
 
         Raises:
             ValueError: if a tensor does not fit its memory.
         """
         shape = shape or self._arguments.times_and_batch(memories)
-        call = self._call(rows, shape, shape[0] if steps is None else steps)
+        call = self._call(rows, shape)
         self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
         buffer = scratch.make(call.room.size)
         call.use(buffer)
         call.owners = {**memories, "": (dict(begin), dict(end), reset, buffer)}
         return call
 
-    def _call(self, rows: Rows | None, shape: tuple[int, int], steps: int) -> Prepared:
+    def _call(self, rows: Rows | None, shape: tuple[int, int]) -> Prepared:
         """A call that knows who runs when."""
-        work = self._effort * steps // max(shape[0], 1)
-        order = arrange(rows, *shape, work, self._shares_columns())
+        order = arrange(rows, *shape, self._effort, self._shares_columns())
         shares = max(order.members, len(order.shares) - 1)
         reach = self._fixed + order.height * self._row
         room = Room(self._weights + shares * reach, self._weights, reach)
-        return Prepared(self._entries, self._arguments.rows(order), order, room, shape)
+        return Prepared(self._entries, self._arguments.rows(order), order, room)
 
     def _shares_columns(self) -> bool:
         """Whether threads share the columns of few rows."""

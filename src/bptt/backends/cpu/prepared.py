@@ -41,23 +41,14 @@ class Prepared:
         block: its arguments; where the memories lie is written later.
         order: who runs when.
         room: what it takes.
-        shape: T and B.
 
     Attributes:
         values: the argument block.
         owners: the memories by name, and what else it must keep alive.
     """
 
-    def __init__(
-        self,
-        entries: Entries,
-        block: list[int],
-        order: Order,
-        room: Room,
-        shape: tuple[int, int],
-    ) -> None:
+    def __init__(self, entries: Entries, block: list[int], order: Order, room: Room) -> None:
         self._entries, self._order, self.room = entries, order, room
-        self._times, self._batch = shape
         self.owners: dict[str, Any] = {}
         slots = entries.slots
         self.values = values = array.array("q", (*block, *order.shares))
@@ -91,20 +82,8 @@ class Prepared:
         self.owners[name] = memory
         self.values[self._entries.slots[name]] = memory.data_ptr()
 
-    def run(self, start: int | None = None, steps: int | None = None, pack: bool = True) -> None:
-        """Runs the rows through their steps.
-
-        Args:
-            start: time index of every row's first step, or None for the first of all, or the last
-                going backward.
-            steps: how many, or None for all T. Where each row has its own, none may be given.
-            pack: whether weights may have changed since the last run.
-
-        Raises:
-            ValueError: if a step is not among the T of the memories.
-        """
-        if start is not None or steps is not None:
-            self._move(start, steps)
+    def run(self, pack: bool = True) -> None:
+        """Runs the rows through their steps; `pack`: weights may have changed since last time."""
         values = self.values
         for count in self._counts:
             values[count] = 0
@@ -122,22 +101,3 @@ class Prepared:
         if pack and count > 1 and self.room.weights:
             simd.run(self._entries.pack, address, 1)
         simd.run(self._entries.run, address, count)
-
-    def _move(self, start: int | None, steps: int | None) -> None:
-        """Has all rows run other steps."""
-        direction = 1 if self._order.stride >= 0 else -1
-        start = (0 if direction > 0 else self._times - 1) if start is None else start
-        steps = self._times if steps is None else steps
-        last = start + direction * max(steps - 1, 0)
-        if (
-            self._order.steps is not None
-            or steps < 0
-            or not 0 <= min(start, last) <= max(start, last) < max(self._times, 1)
-        ):
-            raise ValueError(
-                f"expected steps of all rows within the {self._times} of their memories, got "
-                f"{steps} from {start} on in direction {direction}"
-            )
-        slots = self._entries.slots
-        self.values[slots["first"]] = start * self._batch
-        self.values[slots["longest"]] = steps

@@ -17,8 +17,8 @@ class Rows(NamedTuple):
 
     Attributes:
         sequence: (R,) int64, the sequence that each row runs; None for one row each, in order.
-        start: (R,) int64, the time index of a row's first step; None for the first step of all, or
-            the last one going backward.
+        start: (R,) int64, the time index of a row's first step; None for the first step of all,
+            or, going backward, for the one that leads to it in so many steps.
         steps: (R,) int64, how many steps a row runs, 0 allowed; None for all T.
         direction: 1 if time goes up from step to step, -1 if it goes down.
         apart: whether carries, sequence memories and trails have a row for each of these, in their
@@ -83,8 +83,10 @@ def arrange(rows: Rows | None, times: int, batch: int, work: int, together: bool
     sequence, start, steps, direction, *_ = rows or EVERY
     if direction not in (1, -1):
         raise ValueError(f"expected a direction of 1 or -1, got {direction}")
-    if sequence is None and start is None and steps is None:
+    if sequence is start is steps is None:
         order = _whole(times, batch, direction, work, torch.get_num_threads())
+    elif steps is not None and sequence is start is None:
+        order = _by_length(steps, times, batch, direction, work)
     else:
         order = _sorted(rows or EVERY, times, batch, work)
     return _together(order, torch.get_num_threads()) if together else order
@@ -119,12 +121,35 @@ def _whole(times: int, batch: int, direction: int, work: int, threads: int) -> O
     )
 
 
+def _by_length(steps: Tensor, times: int, batch: int, direction: int, work: int) -> Order:
+    """Each sequence from its first step on, or back to it."""
+    length = _array(steps, batch, lambda: np.full(batch, times))
+    order = np.argsort(-length, kind="stable")
+    length = length[order]
+    if not 0 <= length[-1] <= length[0] <= times:
+        raise ValueError(f"expected rows of 0 to {times} steps, got {steps.tolist()}")
+    begin = torch.from_numpy(order if direction == 1 else (length - 1) * batch + order)
+    shares = _shares(length, work)
+    return Order(
+        begin,
+        torch.from_numpy(order),
+        torch.from_numpy(length),
+        0,
+        direction * batch,
+        begin,
+        direction * batch,
+        int(length[0]),
+        shares,
+        _highest(shares),
+    )
+
+
 def _sorted(rows: Rows, times: int, batch: int, work: int) -> Order:
     direction = rows.direction
     size = next(len(part) for part in rows[:3] if part is not None)
     sequence = _array(rows.sequence, size, lambda: np.arange(size))
-    begin = _array(rows.start, size, lambda: np.full(size, 0 if direction == 1 else times - 1))
     length = _array(rows.steps, size, lambda: np.full(size, times))
+    begin = _array(rows.start, size, lambda: length * 0 if direction == 1 else length - 1)
     _check(sequence, begin, length, direction, times, batch)
     by_length = np.argsort(-length, kind="stable")
     sequence, begin, length = sequence[by_length], begin[by_length], length[by_length]
@@ -140,8 +165,13 @@ def _sorted(rows: Rows, times: int, batch: int, work: int) -> Order:
         direction * width,
         int(length[0]) if size else 0,
         shares,
-        max(b - a for a, b in itertools.pairwise(shares)),
+        _highest(shares),
     )
+
+
+def _highest(shares: tuple[int, ...]) -> int:
+    """Rows of the largest share."""
+    return max(b - a for a, b in itertools.pairwise(shares))
 
 
 def _array(given: Tensor | None, size: int, default) -> np.ndarray:
@@ -172,8 +202,9 @@ def _check(
 
 def _shares(steps: np.ndarray, work: int) -> tuple[int, ...]:
     """First row of each share, and the end: about as many steps in each."""
-    total = int(steps.sum())
-    count = _count(len(steps), total * work, torch.get_num_threads())
+    threads = torch.get_num_threads()
+    total = 0 if threads == 1 else int(steps.sum())
+    count = _count(len(steps), total * work, threads)
     if count == 1:
         return 0, len(steps)
     ends = np.searchsorted(np.cumsum(steps), [total * i / count for i in range(1, count)])
