@@ -200,6 +200,7 @@ def measure(name: str, shape: Shape, budget: float) -> dict[str, Any]:
         "ours_kept_mb": our_kept / 1e6,
         "kept_ratio": our_kept / loop_kept,
         "peak_ratio": our_peak / loop_peak,
+        "ours_peak_mb": our_peak / 1e6,
     }
 
 
@@ -215,6 +216,7 @@ def shown(result: dict[str, Any]) -> dict[str, str]:
         "bptt keeps, MB": f"{result['ours_kept_mb']:.2f}",
         "kept": f"{result['kept_ratio']:.2f}",
         "peak": f"{result['peak_ratio']:.2f}",
+        "bptt peaks, MB": f"{result['ours_peak_mb']:.2f}",
     }
 
 

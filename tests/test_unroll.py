@@ -790,6 +790,22 @@ class Dropped(nn.Module):
 
 
 @reference
+def test_draws_of_a_known_step_are_those_of_its_first_call():
+    """Also of one that draws by a function that is not looked into at first, over part of a row."""
+    W, drop, x = torch.randn(3, 3, requires_grad=True), nn.Dropout1d(0.4), torch.randn(4, 2, 3)
+
+    def run():
+        torch.manual_seed(3)
+        return gradients(
+            lambda: bptt.unroll(lambda x, s: torch.tanh(x + drop(s) @ W), x, S[:, :3]), [W]
+        )
+
+    first = run()
+    for _ in range(4):
+        assert_same(run(), first)
+
+
+@reference
 def test_draws_are_the_same_replayed_or_not(monkeypatch, programs):
     cell, x = Dropped(), torch.randn(150, 2, 3)
 

@@ -100,12 +100,17 @@ class Draws(TorchDispatchMode):
         """What the operations of the present step are made from, without running it."""
         return [self._base(base, like, operation) for operation, (base, like) in self._plan.items()]
 
+    def anew(self, seed: int | None, steps: int | None) -> "Draws":
+        """The same operations with another seed."""
+        other = Draws(seed, steps)
+        other.used, other._plan = self.used, dict(self._plan)
+        return other
+
     def for_batch(self, rows: int, seed: int | None = None, steps: int | None = None) -> "Draws":
         """The same operations for another number of rows, with another seed."""
         if not self.used:
             return self
-        other = Draws(seed, steps)
-        other.used = self.used
+        other = self.anew(seed, steps)
         other._plan = {
             operation: (base, like._replace(shape=torch.Size((rows, *like.shape[1:]))))
             for operation, (base, like) in self._plan.items()

@@ -234,8 +234,9 @@ class Replay:
     def _begin(self, point: Point, seeds: Seeds) -> Shares:
         asked = point.own, *(leaf is None for leaf in seeds.outputs + seeds.state)
         asked = *asked, *self._exact.wanted
-        if self._sure and asked in self._programs.proved:
-            self._set(self._programs.found[asked])
+        sure = self._programs.sure(asked) if self._sure else None
+        if sure is not None:
+            self._set(sure)
             return self(point, seeds)
         program = self._programs.take(asked)
         old = program is not None

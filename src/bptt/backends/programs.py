@@ -28,6 +28,10 @@ class Programs:
         self.found: dict[Any, Program] = {}
         self.proved: set[Any] = set()
 
+    def sure(self, asked: Any) -> Program | None:
+        """One that has been proved; another thread may be comparing it once more."""
+        return self.found.get(asked) if asked in self.proved else None
+
     def take(self, asked: Any) -> Program | None:
         """One that is to be compared; it is out until it is put back."""
         self.proved.discard(asked)

@@ -31,9 +31,8 @@ def adjoint(
     programs = problem.programs or Programs()
     d_state = [_zero_for(d, s) for d, s in zip(d_final, taken.initial, strict=True)]
     asked = True, *(d is None for d in (*d_outputs, *d_state)), *wanted
-    if asked not in programs.proved:
-        return None
-    return _Way(problem, taken, programs.found[asked]).back(d_outputs, d_state)
+    program = programs.sure(asked)
+    return None if program is None else _Way(problem, taken, program).back(d_outputs, d_state)
 
 
 class _Way:

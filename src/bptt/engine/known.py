@@ -38,9 +38,9 @@ class Known:
         self.outputs = 0 if again is None else again.outputs
         self.programs = Programs()
 
-    def draws(self, rows: int, like: Draws) -> Draws:
-        """The random numbers of another call."""
-        return self._draws.for_batch(rows, like.seed, like.steps_in_all) if self.drew else like
+    def draws(self, like: Draws) -> Draws:
+        """The random numbers of another call, by its seed, whichever way it goes in the end."""
+        return self._draws.anew(like.take_seed(), like.steps_in_all) if self.drew else like
 
 
 _KNOWN: dict[tuple | None, Known] = {}  # the first to be forgotten first

@@ -104,7 +104,11 @@ def _recall(
     """Every step, and what an earlier call wrote down; None where that is no longer so."""
     alone = isinstance(job.method, Full) and Original.serves(made)
     if alone and known.again is not None and known.programs.proved:
-        return _repeat(job, arguments, made, known)
+        sparing = known.sparing
+        found = _repeat(job, arguments, made, known)
+        if found is None and known.sparing != sparing:  # it draws otherwise: looked at more closely
+            found = _repeat(job, arguments, made, known)
+        return found
     problem = job.problem._replace(opening=known.opening, programs=known.programs)
     job = job._replace(problem=problem)
     if known.drew and known.again is not None:
@@ -121,7 +125,7 @@ def _repeat(
 ) -> tuple[Job, Trajectory] | None:
     """One step is run and compared with what was written down; that is right for all then."""
     replica = Original(job.problem.step.cell, made)
-    draws = known.draws(job.course.batch, job.problem.draws)
+    draws = known.draws(job.problem.draws)
     draws.sparing = known.drew and known.sparing
     step, schedule, _, _, offset, _, _ = job.problem
     problem = Problem(step, schedule, draws, known.opening, offset, known.programs, sure=True)
@@ -144,7 +148,7 @@ def _recall_draws(
     job: Job, arguments: Arguments, made: Fingerprint, known: Known
 ) -> tuple[Job, Trajectory] | None:
     job = _with_copy(job)
-    draws = known.draws(job.course.batch, job.problem.draws)
+    draws = known.draws(job.problem.draws)
     programs = known.programs if job.replica.follows(made.tensors) else Programs()
     job = job._replace(problem=job.problem._replace(draws=draws, programs=programs))
     assert known.again is not None
