@@ -114,6 +114,8 @@ MISTAKES = {
     "train nowhere.csv": "There is no file nowhere.csv",
     "train sunspot": "Did you mean 'sunspots'",
     "train ok.csv --target z": "has no column 'z'",
+    "train ok.csv --target y,y": "bptt: ok.csv: --target names 'y' twice",
+    "train ok.csv --target y --covariates x --covariates x": "ok.csv: --covariates names 'x' twice",
     "train ok.csv --target y --cell gruu": "Did you mean 'gru'? Expected elman, gru, ",
     "train ok.csv --target y --hidden 1.5": 'Invalid value "1.5" for --hidden',
     "train ok.csv --target y --hidden 0": "expected --hidden to be 1 or more; got 0",

@@ -67,7 +67,11 @@ def _held(table: Table, column: pl.Series, mask: pl.Series) -> str:
 
 
 def named(table: Table, names: Sequence[str], option: str) -> list[str]:
-    """The columns named, each by itself or several with commas between; "none" alone is none."""
+    """The columns named, each by itself or several with commas between; "none" alone is none.
+
+    Raises:
+        DataError: the table lacks one of them, or one is named twice.
+    """
     if list(names) == ["none"] and "none" not in table.columns:
         return []
     apart = [
@@ -75,6 +79,9 @@ def named(table: Table, names: Sequence[str], option: str) -> list[str]:
         for name in names
         for part in ([name] if name in table.columns else name.split(","))
     ]
+    twice = next((name for name in apart if apart.count(name) > 1), None)
+    if twice is not None:
+        raise DataError(f"{table.source}: {option} names {twice!r} twice. Name each column once.")
     return [table.need(name, option) for name in apart]
 
 

@@ -25,15 +25,16 @@ class DataOptions:
     command line these words are the help.
 
     Attributes:
-        target: columns to forecast; without it, the only numeric column.
+        target: columns to forecast, with commas between; without it, the only numeric column.
         group: column that tells the series (forecast) or the sequences (classify) apart.
         time: column of dates, datetimes or numbers that orders the rows; without it, the only
             date column, else the order of the file.
         label: column with the class of a sequence; it makes a table a classify task.
-        covariates: further input columns; "none" for none; without it, all others. The group column
-            among them lets the network tell the series apart.
-        known: columns of numbers whose values are known ahead, such as holidays, prices or planned
-            promotions: a forecast reads them at the rows that it forecasts.
+        covariates: further input columns, with commas between; "none" for none; without it, all
+            others. The group column among them lets the network tell the series apart.
+        known: columns of numbers, with commas between, whose values are known ahead, such as
+            holidays, prices or planned promotions: a forecast reads them at the rows that it
+            forecasts.
         calendar: read the time of day, the weekday and the time of year off the time column.
         split: column that holds train, validation or test for each sequence (classify); without it,
             the archive's own TRAIN and TEST files, else a stratified split by the seed.

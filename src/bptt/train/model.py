@@ -50,7 +50,8 @@ def load_weights(network: Network, path: Path) -> None:
     except (SafetensorError, OSError) as error:
         raise damaged(path, error) from error
     except RuntimeError as error:
-        raise damaged(path, f"it belongs to another model.json: {error}") from error
+        why = "its weights have other names or sizes than model.json says"
+        raise damaged(path, why) from error
 
 
 def _read_description(path: Path) -> tuple[NetworkOptions, Task]:
