@@ -90,3 +90,10 @@ def test_it_fits_a_phone_and_a_sheet(open_page: Callable, path: Path, dark: bool
     assert page.evaluate("document.documentElement.scrollWidth") == PHONE
     page.emulate_media(media="print")
     assert page.pdf(format="A4").startswith(b"%PDF")
+
+
+def test_a_large_one_fits_a_phone(open_page: Callable, tmp_path: Path) -> None:
+    path = tmp_path / "large.html"
+    assert explain(html=path, t=5, inputs=12, hidden=12, outputs=8) == 0
+    page = open_page(path, width=PHONE).page
+    assert page.evaluate("document.documentElement.scrollWidth") == PHONE
