@@ -91,10 +91,14 @@ def _unfolded(subject: "RunSubject") -> Picture:
         times=losses,
         names=_apart(one),
     )
-    kind = "sequence " if one.task == "classify" else ""
-    series = f"{kind}{one.series[0]}, " if one.series[0] else ""
-    words = (
-        f"{series}{one.times[0][0]} to {one.times[0][-1]}: the gradient of one loss, on the lines "
-        "that it takes back through the steps."
-    )
-    return Picture(words, drawn)
+    words = "the gradient of one loss, on the lines that it takes back through the steps."
+    return Picture(f"{_stretch(one)}: {words}", drawn)
+
+
+def _stretch(one: "RunSubject") -> str:
+    """Which series, sequence or part of the text, and from when to when."""
+    span = f"{one.times[0][0]} to {one.times[0][-1]}"
+    if one.task == "text":
+        return f"Characters {span} of the test part"
+    kind = "Sequence " if one.task == "classify" else ""
+    return f"{kind}{one.series[0]}, {span}" if one.series[0] else span
