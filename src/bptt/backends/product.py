@@ -156,7 +156,7 @@ class VectorJacobian:
 
     def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool], draws: Draws) -> None:
         self._step, self._weights, self.wanted, self._draws = step, weights, wanted, draws
-        self.count = len(weights)
+        self.count, self.room = len(weights), sum(weight.numel() for weight in weights) // 2
         self._known = {id(weight) for weight in weights}
         self.results: Leaves = []  # outputs and new state of the step that was run last
 
@@ -207,6 +207,7 @@ class Replay:
         opening: the operations of a sequence's first step, written down in the forward pass.
         programs: those of earlier calls; new ones are put there.
         sure: whether one that has been proved need not be compared again.
+        steps: how many there are.
     """
 
     def __init__(
@@ -216,9 +217,10 @@ class Replay:
         opening: tuple[Operation, ...],
         programs: Programs,
         sure: bool = False,
+        steps: int = 0,
     ) -> None:
         self._exact, self._fixed, self._opening = exact, fixed, opening
-        self._programs, self._sure = programs, sure
+        self._programs, self._sure, self._steps = programs, sure, steps
         self._program: Program | None = None
         self._begun = False
 
@@ -236,7 +238,7 @@ class Replay:
         asked = *asked, *self._exact.wanted
         sure = self._programs.sure(asked) if self._sure else None
         if sure is not None:
-            self._set(sure)
+            self._set(sure, alone=True)
             return self(point, seeds)
         program = self._programs.take(asked)
         old = program is not None
@@ -255,16 +257,17 @@ class Replay:
         """Outputs and new state of the latest step, if it was run and not replayed."""
         return self._exact.results
 
-    def _set(self, program: Program) -> None:
+    def _set(self, program: Program, alone: bool = False) -> None:
         self._program, self._values = program, program.once(*self._fixed)
-        self._rows = Rows(program, self._values)
+        room = self._exact.room
+        self._rows = Rows(program, self._values, self._steps, room, alone)
 
     def _run(self, program: Program, point: Point, seeds: Seeds) -> Shares:
         found = program.step(*_arguments(point, seeds), *self._values)
         end = len(point.inputs) + len(point.state) + self._exact.count
         shares = _parted(list(found[:end]), len(point.inputs), len(point.state))
         self._rows.add(found[end:])
-        return self._with_late(shares) if self._rows.enough else shares
+        return self._with_late(shares) if self._rows.enough() else shares
 
     def _with_late(self, shares: Shares) -> Shares:
         """The shares, and those of all the steps whose rows are waiting to be summed."""

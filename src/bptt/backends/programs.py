@@ -1,6 +1,5 @@
 """Steps' ways back as programs: those that are known, and what one leaves to be summed later."""
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -46,13 +45,13 @@ class Rows:
         values: what it makes of the weights.
         steps: how many there are in all.
         room: numbers that rows may take up however few steps there are.
+        alone: whether the first step's are summed by themselves, as where autograd took that step:
+            so calls have the same bits, whichever way they go.
     """
 
-    def __init__(
-        self, program: Program, values: tuple, steps: int = 0, room: float = math.inf
-    ) -> None:
+    def __init__(self, program: Program, values: tuple, steps: int, room: int, alone: bool) -> None:
         self._program, self._values = program, values
-        self._few, self._room = steps // SHARE, room
+        self._few, self._room, self._alone = steps // SHARE, room, alone
         self._steps: list[tuple[Tensor, ...]] = []
         self.places = program.late
 
@@ -64,10 +63,12 @@ class Rows:
     def __len__(self) -> int:
         return len(self._steps)
 
-    @property
     def enough(self) -> bool:
         """Whether they make a large product, or weigh something in memory."""
         steps = len(self._steps)
+        if self._alone and steps:
+            self._alone = False
+            return True
         if not steps or steps == STEPS or steps * len(self._steps[0][0]) >= ROWS:
             return steps > 0
         return steps >= self._few and steps * sum(r.numel() for r in self._steps[0]) > self._room

@@ -354,7 +354,8 @@ def _product(problem: Problem, taken: Taken, wanted: Sequence[bool]) -> VectorJa
         return exact
     programs = Programs() if problem.programs is None else problem.programs
     fixed = taken.weights + taken.constants
-    return Replay(exact, fixed, problem.opening, programs, problem.sure)
+    steps = problem.schedule.steps
+    return Replay(exact, fixed, problem.opening, programs, problem.sure, steps)
 
 
 def _point(problem: Problem, taken: Taken, columns: Sequence[Steps], p: int) -> Point:

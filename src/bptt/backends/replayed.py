@@ -42,7 +42,7 @@ class _Way:
         self._problem, self._taken, self._step = problem, taken, program.step
         self._values = program.once(*taken.weights, *taken.constants)
         room = sum(weight.numel() for weight in taken.weights) // 2
-        self._rows = Rows(program, self._values, problem.schedule.steps, room)
+        self._rows = Rows(program, self._values, problem.schedule.steps, room, True)
         self._totals = Totals(len(taken.weights))
         self._columns = [problem.schedule.columns(leaf) for leaf in taken.inputs]
 
@@ -80,7 +80,7 @@ class _Way:
     def _add(self, shares: Sequence[Tensor | None], rows: tuple) -> None:
         """A step's shares of the weights' gradients, and rows that are summed with others'."""
         self._rows.add(rows)
-        if self._rows.enough:
+        if self._rows.enough():
             self._totals.add(self._rows.sums(list(shares)), self._rows.places)
         elif len(self._rows.places) < len(shares):
             self._totals.add(list(shares))
