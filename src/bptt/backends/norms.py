@@ -32,13 +32,19 @@ def norm(leaf: Tensor, axes: int, scale: Tensor | None = None) -> Tensor:
     return near_one(flat * scale[..., None].to(leaf.dtype)) / scale
 
 
-def near_one(rows: Tensor) -> Tensor:
-    """Norms over the last axis, in float64, that are taken in float32 where that is exact."""
+def near_one(rows: Tensor, nothing: Tensor | None = None) -> Tensor:
+    """Norms over the last axis, in float64, that are taken in float32 where that is exact.
+
+    Args:
+        rows: any numbers.
+        nothing: where they are known to be zero.
+    """
     found = torch.linalg.vector_norm(rows, dim=-1)
     least, largest = map(float, torch.aminmax(found)) if found.numel() else (1.0, 1.0)
     found = found.double()
     if not LEAST < least <= largest < 1 / LEAST:  # or NaN
         rest = ~((found > LEAST) & (found < 1 / LEAST))
+        rest = rest if nothing is None else rest & ~nothing
         found[rest] = torch.linalg.vector_norm(rows[rest], dim=-1, dtype=torch.float64)
     return found
 

@@ -135,9 +135,11 @@ class Back:
             whole[part] = next(apart)
         before = {leaf: next(apart) for leaf, _ in found.before}
         early = dict(zip(found.early, apart, strict=True))
-        rows = self.shared.plain.rows(early, window, trails.scale(window)) if early else {}
-        for number, own in rows.items():
-            left.rows[number][part] = own
+        if early:
+            nothing = trails.past(window) if trails.enters(window) else None
+            scale = trails.scale(window)
+            for number, own in self.shared.plain.rows(early, window, scale, nothing).items():
+                left.rows[number][part] = own
         begun = self._began(before, window)
         if found.mixed:
             for place, leaf in self._computed(trails, window, vectors, begun).items():

@@ -22,8 +22,8 @@ from bptt.fused.loop import Rows, compiled, loop
 from bptt.fused.shared import Shared
 from bptt.fused.terms import Leaves
 
-MEMORY = 1 << 21  # bytes of the trails of a window
-FAR, TINY = 1e6, 1e-30  # sizes of adjoints that are brought to about 1 lie between these
+MEMORY = 1 << 22  # bytes of the trails of a window
+FAR, TINY = 1e6, 1e-35  # sizes of adjoints that are brought to about 1 lie between these
 
 
 class Call(NamedTuple):
@@ -117,7 +117,7 @@ class Trails:
     def run(self, window: slice) -> Values:
         """Go through a window; what each loss time leaves there, (L, B, M, ...) by node."""
         kept, direction = self._room(window), self.shared.terms.direction
-        if self._enters(window):
+        if self.enters(window):
             self._go(window, self._rows(window), kept)
             for name in self._large:
                 self._complete(window, name, kept[name])
@@ -140,13 +140,19 @@ class Trails:
         sizes = [leaf.view(self.shape(window)).transpose(1, 2).double() for leaf in kept]
         return functools.reduce(torch.hypot, sizes) if sizes else None
 
-    def scale(self, window: slice) -> float:
-        """What brings adjoints in the window gone through last to about 1, if they are far off."""
+    def scale(self, window: slice) -> Tensor | None:
+        """(L,) what brings adjoints of the window gone through last to about 1, if they are far."""
         names = [n for n, node in self._small.items() if node in self._state_norms]
-        sizes = [self._norms[name][self._part(window)].max() for name in names]
-        largest = max(map(float, sizes), default=0.0)
-        far = TINY < largest < 1 / FAR or FAR < largest < 1 / TINY
-        return 2.0 ** -round(math.log2(largest)) if far else 1.0
+        steps = window.stop - window.start
+        sizes = [self._norms[name][self._part(window)].view(steps, -1).amax(1) for name in names]
+        if not sizes:
+            return None
+        largest = functools.reduce(torch.maximum, sizes)
+        low, high = map(float, torch.aminmax(largest))
+        if 1 / FAR < low <= high < FAR:
+            return None
+        known = (largest > TINY) & (largest < 1 / TINY)
+        return torch.where(known, torch.exp2(-torch.log2(largest).round()), 1.0)
 
     def take(self, node: int, window: slice, vectors: Values) -> Tensor:
         """(L, B, M, ...) a value at a window's steps, as each of the loss times meets it."""
@@ -193,7 +199,7 @@ class Trails:
         way = 1 if self.course.reverse else -1
         return kernel.Rows(self._sequence, start, steps, way, apart=True)
 
-    def _enters(self, window: slice) -> bool:
+    def enters(self, window: slice) -> bool:
         """Whether a loss time begins in a window, so that not all rows go through all of it."""
         return self._low < window.stop and window.start < self._high
 

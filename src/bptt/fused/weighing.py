@@ -17,6 +17,8 @@ from bptt.fused.terms import Term, Terms
 
 Fixed = dict[Ref, Tensor]
 
+ROOM = 1 << 18  # numbers of products R d that are there at once: they stay near the core
+
 
 class _Group(NamedTuple):
     """Terms of one d.
@@ -50,6 +52,7 @@ class Plain:
     ) -> None:
         self._graph, self._steps = terms.direction.columns.graph, course.steps
         self._batch, self._dtype = course.batch, dtype
+        self._room = torch.empty(ROOM, dtype=dtype)
         named = dict.fromkeys(t.source for t in terms.plain if t.source is not None)
         given, rows = [values[node] for node in terms.sources.given], course.steps * course.batch
         found = terms.sources.run(given, fixed, course.steps, rows)
@@ -81,20 +84,49 @@ class Plain:
         few = turned.shape[1] <= columns
         return turned.to(self._dtype) if few else torch.linalg.qr(turned, mode="r").R
 
-    def rows(self, rows: dict[int, Tensor], window: slice, scale: float = 1.0) -> dict[int, Tensor]:
+    def rows(
+        self,
+        rows: dict[int, Tensor],
+        window: slice,
+        scale: Tensor | None = None,
+        nothing: Tensor | None = None,
+    ) -> dict[int, Tensor]:
         """By group (L, r, M), norms of the rows of R d.
 
         Args:
             rows: some of the d, (L, B, M, ...).
             window: the L steps.
-            scale: what brings norms to about 1.
+            scale: (L,) what brings norms to about 1.
+            nothing: (L, M) where d is known to be zero.
         """
         found = {}
         for number, (row, count, factors, _) in enumerate(self._groups):
             if row in rows:
                 d = rows[row].to(self._dtype)
                 d = d.reshape(*d.shape[:3], count, -1)
-                found[number] = _products(d, factors[window], scale)
+                factors = factors[window]
+                if scale is not None:
+                    factors = factors * scale.to(factors.dtype)[:, None, None]
+                own = self._products(d, factors, nothing)
+                found[number] = own if scale is None else own / scale.double()[:, None, None]
+        return found
+
+    def _products(self, d: Tensor, factors: Tensor, nothing: Tensor | None) -> Tensor:
+        """(L, r, M) norms of the rows of R d, from d (L, B, M, count, N), R (L, r, B * count)."""
+        steps, batch, copies, count, width = d.shape
+        turned = d.transpose(2, 3).reshape(steps, batch * count, copies * width)
+        found = torch.empty(steps, factors.shape[1], copies, dtype=torch.float64)
+        step = found[:1].numel() * width
+        if self._room.numel() < step:
+            self._room = self._room.new_empty(step)
+        size = self._room.numel() // max(step, 1)
+        for first in range(0, steps, max(size, 1)):
+            part = slice(first, min(first + size, steps))
+            count = part.stop - part.start
+            room = self._room[: count * step].view(count, -1, copies * width)
+            torch.bmm(factors[part], turned[part], out=room)
+            zero = None if nothing is None else nothing[part, None]
+            found[part] = near_one(room.view(*found[part].shape, width), zero)
         return found
 
     def norms(self, rows: dict[int, Tensor]) -> dict[int, Tensor]:
@@ -114,15 +146,6 @@ class Plain:
             for number, group in enumerate(self._groups)
             if group.row in rows
         }
-
-
-def _products(d: Tensor, factors: Tensor, scale: float) -> Tensor:
-    """(L, r, M) norms of the rows of R d, from d (L, B, M, count, N), R (L, r, B * count)."""
-    steps, batch, copies, count, width = d.shape
-    turned = d.transpose(2, 3).reshape(steps, batch * count, copies * width)
-    factors = factors if scale == 1 else factors * scale
-    found = near_one(torch.bmm(factors, turned).unflatten(2, (copies, width)))
-    return found if scale == 1 else found / scale
 
 
 class Mixed:
