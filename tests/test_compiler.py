@@ -21,8 +21,8 @@ from bptt import plans
 from bptt.backends.cpu import simd
 from bptt.compiler import formulas
 from bptt.compiler.split import NARROW
+from bptt.ready import initial_state
 from bptt.testing import assert_close
-from bptt.unroll import initial_state
 from steps import INPUTS, STEPS, H, written
 
 T, B = 7, 3

@@ -15,8 +15,8 @@ import bptt
 from bptt import Full, cells
 from bptt.fused import forward, windows
 from bptt.methods import binomial
+from bptt.ready import initial_state
 from bptt.testing import assert_close
-from bptt.unroll import initial_state
 from oracles import forward_mode, truncated
 
 pytestmark = pytest.mark.usefixtures("double")

@@ -8,9 +8,10 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bptt.ready import initial_state
 from bptt.replica import Replica
 from bptt.structure import Structure
-from bptt.unroll import initial_state, unroll
+from bptt.unroll import unroll
 
 # Largest allowed |found - expected| / (|expected| + 1), by dtype: values, gradients, and gradients
 # against central differences (float64 alone; their own error is about 1e-8).

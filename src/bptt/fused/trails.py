@@ -224,6 +224,7 @@ class Trails:
         """The same where all rows go through all steps: by a call that is made again and again."""
         shared, shape = self.shared, self.shape(window)
         known, reads = self._work.calls.get(shape), self._at(window)
+        first = known is None
         if known is None:
             begin, end = ({n: torch.empty_like(leaf) for n, leaf in self._carry.items()}
                           for _ in range(2))  # fmt: skip
@@ -231,13 +232,8 @@ class Trails:
             given, rows = {**self._reads, **reads, **kept}, self._rows(window)
             call = made.prepare(given, rows, begin, end, shape=self._steps(window))
             known = self._work.calls[shape] = Call(call, begin, end)
-            first = True
-        else:
-            first = False
-            for name, memory in reads.items():
-                known.prepared.move(name, memory)
-            for name in self._small:
-                known.prepared.move(name, kept[name])
+        for name, memory in {**reads, **{n: kept[n] for n in self._small}}.items():
+            known.prepared.move(name, memory)
         for name, leaf in known.begin.items():
             leaf.copy_(self._carry[name])
         known.prepared.run(pack=first)

@@ -1,6 +1,7 @@
 """How large a term of a weight's gradient is, for many loss times at once."""
 
 import itertools
+import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
@@ -116,14 +117,14 @@ class Plain:
         steps, batch, copies, count, width = d.shape
         turned = d.transpose(2, 3).reshape(steps, batch * count, copies * width)
         found = torch.empty(steps, factors.shape[1], copies, dtype=torch.float64)
-        step = found[:1].numel() * width
+        step = max(found[:1].numel() * width, 1)
         if self._room.numel() < step:
             self._room = self._room.new_empty(step)
-        size = self._room.numel() // max(step, 1)
-        for first in range(0, steps, max(size, 1)):
+        size = self._room.numel() // step
+        for first in range(0, steps, size):
             part = slice(first, min(first + size, steps))
-            count = part.stop - part.start
-            room = self._room[: count * step].view(count, -1, copies * width)
+            shape = part.stop - part.start, found.shape[1], copies * width
+            room = self._room[: math.prod(shape)].view(shape)
             torch.bmm(factors[part], turned[part], out=room)
             zero = None if nothing is None else nothing[part, None]
             found[part] = near_one(room.view(*found[part].shape, width), zero)

@@ -7,7 +7,7 @@ from torch import Tensor, nn
 from torch.nn.functional import dropout
 from torch.utils import _pytree as pytree
 
-from bptt.inspect.around import Around, with_output
+from bptt.around import Around, with_output
 from bptt.nn.drop_in import DropIn
 from bptt.nn.network import Network
 from bptt.nn.recurrent import Recurrent

@@ -19,8 +19,8 @@ from bptt.errors import (
     TorchArgumentError,
     TorchStructureError,
 )
+from bptt.ready import initial_state
 from bptt.structure import Structure, describe
-from bptt.unroll import initial_state
 
 
 def check_tensor(name: str, value: object) -> None:

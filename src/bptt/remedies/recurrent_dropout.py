@@ -7,10 +7,10 @@ from torch import Tensor
 from torch.utils import _pytree as pytree
 
 from bptt.errors import ArgumentError, CellError
+from bptt.ready import initial_state
 from bptt.remedies.products import MaskedProducts
 from bptt.remedies.weights import find, get
 from bptt.remedies.wrapper import Wrapper, check_probability, drawn
-from bptt.unroll import initial_state
 
 
 class RecurrentDropout(Wrapper):

@@ -9,9 +9,9 @@ from torch.nn.functional import dropout
 
 from bptt import check
 from bptt.errors import ArgumentError, CellError
+from bptt.ready import initial_state
 from bptt.step import read_protocol
 from bptt.structure import Structure
-from bptt.unroll import initial_state
 
 
 class Wrapper(nn.Module):

@@ -10,9 +10,9 @@ from torch.utils import _pytree as pytree
 
 from bptt import check
 from bptt.errors import ArgumentError, BackendError, StructureError
+from bptt.ready import initial_state
 from bptt.step import Leaves, read_protocol
 from bptt.structure import Structure, describe, leaves_of, structure
-from bptt.unroll import initial_state
 
 
 class Reader(nn.Module):

@@ -9,10 +9,11 @@ from torch import Tensor, nn
 
 from bptt.errors import ArgumentError, StreamWarning, StructureError
 from bptt.methods import Truncated
+from bptt.ready import initial_state
 from bptt.streams.blocks import Blocks
 from bptt.streams.ring import Ring, leaves_of_window
 from bptt.structure import describe
-from bptt.unroll import initial_state, unroll_window
+from bptt.unroll import unroll_window
 
 RULES = ("stale", "recomputed")
 

@@ -9,6 +9,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils import _pytree as pytree
 
+from bptt.ready import initial_state
 from bptt.step import read_protocol
 from bptt.structure import structure
 from bptt.tasks import Task, open_task
@@ -17,7 +18,7 @@ from bptt.train.model import load_model
 from bptt.train.network import Network
 from bptt.train.run import Run
 from bptt.train.source import check_data
-from bptt.unroll import initial_state, unroll
+from bptt.unroll import unroll
 
 
 class NetworkCell(nn.Module):

@@ -97,12 +97,9 @@ def _begin(carries: list[Memory], layout: Layout) -> list[str]:
 
 def _end(carries: list[Memory], layout: Layout) -> list[str]:
     lines = []
-    for memory in carries:
-        source = f"old_{memory.name} + r * {layout.pitch(memory.name)}"
-        lines.append(f"if end_{memory.name} != 0:")
-        lines.append(f"    copy({_given(memory, 'end', layout)}, {source}, {memory.width})")
-    for memory in sums(layout):
-        source = f"all_{memory.name} + r * {layout.pitch(memory.name)}"
+    own = [(memory, "old") for memory in carries] + [(memory, "all") for memory in sums(layout)]
+    for memory, prefix in own:
+        source = f"{prefix}_{memory.name} + r * {layout.pitch(memory.name)}"
         lines.append(f"if end_{memory.name} != 0:")
         lines.append(f"    copy({_given(memory, 'end', layout)}, {source}, {memory.width})")
     arguments = ["first", "last", "sequence", *names(layout, "end"), *names(layout, "old")]
