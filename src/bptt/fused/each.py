@@ -38,12 +38,10 @@ class _Left(NamedTuple):
     Attributes:
         inputs: (L, B, M, ...) per leaf.
         weighed: (L, M) by weight.
-        rows: what the norms of plain terms are made of.
     """
 
     inputs: Found
     weighed: dict[int, Tensor]
-    rows: dict[int, Tensor]
 
 
 class Back:
@@ -119,7 +117,7 @@ class Back:
             inputs[leaf] = torch.empty(*shape, *graph[node].shape, dtype=dtype)
         weights = {term.weight for term in found.plain} | found.mixed
         weighed = {place: torch.zeros(shape[::2], dtype=torch.float64) for place in weights}
-        return _Left(inputs, weighed, self.shared.plain.room(found.early, *shape[::2]))
+        return _Left(inputs, weighed)
 
     def _go(self, trails: Trails, window: slice, left: _Left) -> None:
         """Go through a window and note what is left there."""
@@ -135,21 +133,19 @@ class Back:
             whole[part] = next(apart)
         before = {leaf: next(apart) for leaf, _ in found.before}
         early = dict(zip(found.early, apart, strict=True))
-        if early:
-            nothing = trails.past(window) if trails.enters(window) else None
-            scale = trails.scale(window)
-            for number, own in self.shared.plain.rows(early, window, scale, nothing).items():
-                left.rows[number][part] = own
+        totals = {node: total[window] for node, total in self._totals.items()}
+        plain = self.shared.plain.norms(early, window, trails.live(window), totals)
+        for place, own in plain.items():
+            left.weighed[place][part] = own
         begun = self._began(before, window)
         if found.mixed:
             for place, leaf in self._computed(trails, window, vectors, begun).items():
                 left.weighed[place][part] = leaf
-        for node, total in self._totals.items():
-            total[window] += vectors[node].sum(2)
+        for node in totals.keys() - early.keys():
+            totals[node] += vectors[node].sum(2)
 
     def _enter(self, trails: Trails, left: _Left) -> None:
         """Add what each loss leaves at its own step alone, and clear what none goes through."""
-        left.weighed.update(self.shared.plain.norms(left.rows))
         times, own = trails.times - trails.span.start, torch.arange(trails.count)
         for place, late in self.shared.late.items():
             whole = left.weighed[place]

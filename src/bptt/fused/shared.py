@@ -132,8 +132,10 @@ class Shared:
         steps, batch = self.course.steps, self.course.batch
         rows = late.run(given, self.fixed, steps, steps * batch)
         apart = [row.unflatten(0, (steps, batch, 1)) for row in rows]
-        found = self.plain.rows(dict(zip(self.terms.late_rows, apart, strict=True)), slice(None))
-        return {weight: leaf[:, 0] for weight, leaf in self.plain.norms(found).items()}
+        every = torch.zeros(steps, dtype=torch.int64), torch.ones(steps, dtype=torch.int64)
+        found = dict(zip(self.terms.late_rows, apart, strict=True))
+        norms = self.plain.norms(found, slice(None), every, {})
+        return {weight: leaf[:, 0] for weight, leaf in norms.items()}
 
 
 def _values(ran: Ran, found: Terms, fixed: dict[Ref, Tensor], times: Sequence[int]) -> Values:

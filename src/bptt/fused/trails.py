@@ -23,7 +23,6 @@ from bptt.fused.shared import Shared
 from bptt.fused.terms import Leaves
 
 MEMORY = 1 << 22  # bytes of the trails of a window
-FAR, TINY = 1e6, 1e-35  # sizes of adjoints that are brought to about 1 lie between these
 
 
 class Call(NamedTuple):
@@ -74,7 +73,6 @@ class Trails:
         small = {node for _, node in (*found.state_norms, *found.input_norms)}
         kept = found.direction.kept
         self._small = {part.name: part.node for part in kept if part.node in small}
-        self._state_norms = {node for _, node in found.state_norms}
         self._large = {part.name: part for part in kept if part.node not in small}
         whole = (self.span.stop - self.span.start) * self._width
         self._norms = {name: torch.empty(whole, 1, dtype=self._dtype) for name in self._small}
@@ -140,19 +138,12 @@ class Trails:
         sizes = [leaf.view(self.shape(window)).transpose(1, 2).double() for leaf in kept]
         return functools.reduce(torch.hypot, sizes) if sizes else None
 
-    def scale(self, window: slice) -> Tensor | None:
-        """(L,) what brings adjoints of the window gone through last to about 1, if they are far."""
-        names = [n for n, node in self._small.items() if node in self._state_norms]
-        steps = window.stop - window.start
-        sizes = [self._norms[name][self._part(window)].view(steps, -1).amax(1) for name in names]
-        if not sizes:
-            return None
-        largest = functools.reduce(torch.maximum, sizes)
-        low, high = map(float, torch.aminmax(largest))
-        if 1 / FAR < low <= high < FAR:
-            return None
-        known = (largest > TINY) & (largest < 1 / TINY)
-        return torch.where(known, torch.exp2(-torch.log2(largest).round()), 1.0)
+    def live(self, window: slice) -> tuple[Tensor, Tensor]:
+        """(L,) of each step the first loss time that goes through it, and the end of them."""
+        steps = torch.arange(window.start, window.stop)
+        if self.course.reverse:
+            return torch.zeros_like(steps), torch.searchsorted(self.times, steps, right=True)
+        return torch.searchsorted(self.times, steps), torch.full_like(steps, self.count)
 
     def take(self, node: int, window: slice, vectors: Values) -> Tensor:
         """(L, B, M, ...) a value at a window's steps, as each of the loss times meets it."""

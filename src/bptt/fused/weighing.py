@@ -1,14 +1,12 @@
 """How large a term of a weight's gradient is, for many loss times at once."""
 
-import itertools
-import math
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
-from bptt.backends.norms import near_one
+from bptt.backends.cpu.combined import Factors, factors, norms
 from bptt.backends.point import pulled
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.record import Ref
@@ -18,8 +16,6 @@ from bptt.fused.terms import Term, Terms
 
 Fixed = dict[Ref, Tensor]
 
-ROOM = 1 << 18  # numbers of products R d that are there at once: they stay near the core
-
 
 class _Group(NamedTuple):
     """Terms of one d.
@@ -27,14 +23,14 @@ class _Group(NamedTuple):
     Attributes:
         row: the node d.
         count: how many rows of products d has for each sequence.
-        factors: (T, r, B * count) every R, one below the other.
-        parts: per term its weight, and its rows of the factors.
+        factors: R of each term.
+        weights: that of each term.
     """
 
     row: int
     count: int
-    factors: Tensor
-    parts: tuple[tuple[int, int, int], ...]
+    factors: Factors
+    weights: tuple[int, ...]
 
 
 class Plain:
@@ -53,7 +49,6 @@ class Plain:
     ) -> None:
         self._graph, self._steps = terms.direction.columns.graph, course.steps
         self._batch, self._dtype = course.batch, dtype
-        self._room = torch.empty(ROOM, dtype=dtype)
         named = dict.fromkeys(t.source for t in terms.plain if t.source is not None)
         given, rows = [values[node] for node in terms.sources.given], course.steps * course.batch
         found = terms.sources.run(given, fixed, course.steps, rows)
@@ -66,87 +61,44 @@ class Plain:
         self._groups = [self._group(*key, members) for key, members in groups.items()]
 
     def _group(self, row: int, count: int, members: Sequence[Term]) -> _Group:
-        factors = [self._factor(term.source, count) for term in members]
-        sizes = [factor.shape[1] for factor in factors]
-        ends = list(itertools.accumulate(sizes))
-        parts = tuple(
-            (term.weight, end - size, end)
-            for term, size, end in zip(members, sizes, ends, strict=True)
-        )
-        return _Group(row, count, torch.cat(factors, 1), parts)
+        found = factors([self._factor(term.source, count) for term in members])
+        return _Group(row, count, found, tuple(term.weight for term in members))
 
-    def _factor(self, source: int | None, count: int) -> Tensor:
-        """(T, r, B * count) R, or s^T itself where that has no more rows."""
+    def _factor(self, source: int | None, count: int) -> tuple[Tensor, bool]:
+        """(T, r, B * count) R, or s^T itself where that has no more rows; whether it is R."""
         columns = self._batch * count
         if source is None:
-            return torch.ones(self._steps, 1, columns, dtype=self._dtype)
+            return torch.ones(self._steps, 1, columns, dtype=self._dtype), False
         rows = self._sources[source]
         turned = rows.reshape(self._steps, columns, rows.shape[-1]).transpose(1, 2)
         few = turned.shape[1] <= columns
-        return turned.to(self._dtype) if few else torch.linalg.qr(turned, mode="r").R
+        return (turned, False) if few else (torch.linalg.qr(turned, mode="r").R, True)
 
-    def rows(
+    def norms(
         self,
         rows: dict[int, Tensor],
         window: slice,
-        scale: Tensor | None = None,
-        nothing: Tensor | None = None,
+        live: tuple[Tensor, Tensor],
+        totals: Values,
     ) -> dict[int, Tensor]:
-        """By group (L, r, M), norms of the rows of R d.
+        """(L, M) by weight, the norms of terms.
 
         Args:
             rows: some of the d, (L, B, M, ...).
             window: the L steps.
-            scale: (L,) what brings norms to about 1.
-            nothing: (L, M) where d is known to be zero.
+            live: of each step the first loss time that goes through it, and the end of them.
+            totals: those of the d whose sum over loss times is added to these, (L, B, ...).
         """
-        found = {}
-        for number, (row, count, factors, _) in enumerate(self._groups):
+        found: dict[int, Tensor] = {}
+        waiting = dict(totals)
+        for row, count, known, weights in self._groups:
             if row in rows:
                 d = rows[row].to(self._dtype)
-                d = d.reshape(*d.shape[:3], count, -1)
-                factors = factors[window]
-                if scale is not None:
-                    factors = factors * scale.to(factors.dtype)[:, None, None]
-                own = self._products(d, factors, nothing)
-                found[number] = own if scale is None else own / scale.double()[:, None, None]
+                d = d.reshape(*d.shape[:3], count, -1).contiguous()
+                sizes = norms(d, known.at(window), live, waiting.pop(row, None))
+                for weight, own in zip(weights, sizes.unbind(2), strict=True):
+                    found[weight] = torch.hypot(found[weight], own) if weight in found else own
         return found
-
-    def _products(self, d: Tensor, factors: Tensor, nothing: Tensor | None) -> Tensor:
-        """(L, r, M) norms of the rows of R d, from d (L, B, M, count, N), R (L, r, B * count)."""
-        steps, batch, copies, count, width = d.shape
-        turned = d.transpose(2, 3).reshape(steps, batch * count, copies * width)
-        found = torch.empty(steps, factors.shape[1], copies, dtype=torch.float64)
-        step = max(found[:1].numel() * width, 1)
-        if self._room.numel() < step:
-            self._room = self._room.new_empty(step)
-        size = self._room.numel() // step
-        for first in range(0, steps, size):
-            part = slice(first, min(first + size, steps))
-            shape = part.stop - part.start, found.shape[1], copies * width
-            room = self._room[: math.prod(shape)].view(shape)
-            torch.bmm(factors[part], turned[part], out=room)
-            zero = None if nothing is None else nothing[part, None]
-            found[part] = near_one(room.view(*found[part].shape, width), zero)
-        return found
-
-    def norms(self, rows: dict[int, Tensor]) -> dict[int, Tensor]:
-        """(L, M) by weight, from what `rows` gives."""
-        found: dict[int, Tensor] = {}
-        for number, own in rows.items():
-            for weight, start, stop in self._groups[number].parts:
-                norm = torch.linalg.vector_norm(own[:, start:stop], dim=1)
-                known = found.get(weight)
-                found[weight] = norm if known is None else torch.hypot(known, norm)
-        return found
-
-    def room(self, rows: Sequence[int], steps: int, copies: int) -> dict[int, Tensor]:
-        """For what `rows` gives of some d: zeros."""
-        return {
-            number: torch.zeros(steps, group.factors.shape[1], copies, dtype=torch.float64)
-            for number, group in enumerate(self._groups)
-            if group.row in rows
-        }
 
 
 class Mixed:
