@@ -37,11 +37,11 @@ def cos(x: Numbers) -> Numbers:
 def _near_or_far(x: Numbers, name: str, formula: Callable[[], Numbers]) -> Numbers:
     """The formula, or the C library if a number is large."""
     if not x.shape.fused:
-        return x.library(name)
+        return x.libm(name)
     builder = x.builder
     with builder.if_else(_any(abs(x) > LARGE[x.shape.bits])) as (then, otherwise):
         with then:
-            far, from_far = x.library(name), builder.block
+            far, from_far = x.libm(name), builder.block
         with otherwise:
             near, from_near = formula(), builder.block
     found = builder.phi(x.shape.vector)

@@ -13,7 +13,7 @@ from bptt.backends.cpu.simd.vector import Numbers, fma
 def erf(x: Numbers) -> Numbers:
     """Twice the normal distribution's mass between 0 and `x sqrt 2`."""
     if x.shape.bits == 64:
-        return x.library("erf")
+        return x.libm("erf")
     a, square = at_most(abs(x), 4.0), x * x
     near = fma(x, polynomial(square, square * square, ERF[32]), x)
     far = 1.0 - exp(polynomial(a, a * a, ERFC[32]))

@@ -7,7 +7,7 @@ import math
 
 import llvmlite.binding as llvm
 
-from bptt.backends.cpu.simd.library import FUNCTIONS, ROUNDING
+from bptt.backends.cpu.simd.libm import FUNCTIONS, ROUNDING
 
 _numbers = itertools.count()
 

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from bptt.backends.cpu.simd.circular import cos, sin
 from bptt.backends.cpu.simd.error import erf
 from bptt.backends.cpu.simd.exponential import exp, expm1, sigmoid, tanh
-from bptt.backends.cpu.simd.library import FUNCTIONS
+from bptt.backends.cpu.simd.libm import FUNCTIONS
 from bptt.backends.cpu.simd.logarithm import log, log1p, log2
 from bptt.backends.cpu.simd.vector import Mask, Numbers, numbers
 
@@ -19,7 +19,7 @@ INSTRUCTIONS = {
 
 
 def _library(name: str) -> Callable[..., Numbers]:
-    return lambda x, *others: x.library(name, *others)
+    return lambda x, *others: x.libm(name, *others)
 
 
 def _instruction(name: str) -> Callable[[Numbers], Numbers]:
@@ -43,7 +43,7 @@ def minimum(a: Numbers, b: Numbers) -> Numbers:
 
 def remainder(a: Numbers, b: Numbers) -> Numbers:
     """What is left of a division that rounds down: it has the divisor's sign."""
-    left = a.library("fmod", b)
+    left = a.libm("fmod", b)
     off = left.differs(0.0) & ((left < 0.0) ^ (b < 0.0))
     return off.where(left + b, left)
 

@@ -207,7 +207,7 @@ class Numbers(Lanes):
         symbol = f"llvm.{name}.{self.shape.kind(self.shape.vector)}"
         return self._same(call(self.builder, symbol, kind, given))
 
-    def library(self, name: str, *others: "Numbers | float") -> "Numbers":
+    def libm(self, name: str, *others: "Numbers | float") -> "Numbers":
         """A function of the C library's mathematics, lane by lane."""
         given = [self.value, *(numbers(self, other).value for other in others)]
         kind = ir.FunctionType(self.shape.element, [self.shape.element] * len(given))
