@@ -26,7 +26,7 @@ from bptt.backends.sweeps import add
 from bptt.fused.job import Values
 from bptt.fused.shared import Ran, Shared
 from bptt.fused.trails import Trails, Work
-from bptt.fused.weighing import Mixed
+from bptt.fused.weighing import Mixed, Weighing
 
 ROWS = 256  # sequences that go back at once: what they carry stays in the cache next to the core
 MEMORY = 1 << 26  # bytes that terms which have to be computed, or inputs' gradients, may take
@@ -37,11 +37,13 @@ class _Left(NamedTuple):
 
     Attributes:
         inputs: (L, B, M, ...) per leaf.
-        weighed: (L, M) by weight.
+        weighed: (L, M) by weight, of terms that are computed, and of those of the own step alone.
+        weighing: weighs the others.
     """
 
     inputs: Found
     weighed: dict[int, Tensor]
+    weighing: Weighing
 
 
 class Back:
@@ -64,6 +66,7 @@ class Back:
             for node, value in shared.first.items()
             if node in shared.terms.sums.given and node in shared.terms.seeded
         }
+        self._summed = self._totals.keys() & {*shared.terms.early}  # while they are weighed
         self._begun: Found = [None] * len(shared.places)
 
     def run(self) -> Iterator[At]:
@@ -115,9 +118,11 @@ class Back:
         inputs: Found = [None] * len(self._passage.inputs)
         for leaf, node in found.inputs:
             inputs[leaf] = torch.empty(*shape, *graph[node].shape, dtype=dtype)
-        weights = {term.weight for term in found.plain} | found.mixed
+        weights = found.mixed | self.shared.late.keys()
         weighed = {place: torch.zeros(shape[::2], dtype=torch.float64) for place in weights}
-        return _Left(inputs, weighed)
+        live, totals = trails.live(), {n: self._totals[n] for n in self._summed}
+        plain = self.shared.plain.begin(found.early, trails.span, live, trails.count, totals)
+        return _Left(inputs, weighed, plain)
 
     def _go(self, trails: Trails, window: slice, left: _Left) -> None:
         """Go through a window and note what is left there."""
@@ -132,27 +137,24 @@ class Back:
             assert whole is not None
             whole[part] = next(apart)
         before = {leaf: next(apart) for leaf, _ in found.before}
-        early = dict(zip(found.early, apart, strict=True))
-        totals = {node: total[window] for node, total in self._totals.items()}
-        plain = self.shared.plain.norms(early, window, trails.live(window), totals)
-        for place, own in plain.items():
-            left.weighed[place][part] = own
+        left.weighing.weigh({**vectors, **dict(zip(found.made, apart, strict=True))}, part.start)
         begun = self._began(before, window)
         if found.mixed:
             for place, leaf in self._computed(trails, window, vectors, begun).items():
                 left.weighed[place][part] = leaf
-        for node in totals.keys() - early.keys():
-            totals[node] += vectors[node].sum(2)
+        for node in self._totals.keys() - self._summed:
+            self._totals[node][window] += vectors[node].sum(2)
 
     def _enter(self, trails: Trails, left: _Left) -> None:
         """Add what each loss leaves at its own step alone, and clear what none goes through."""
+        left.weighed.update(left.weighing.norms())
         times, own = trails.times - trails.span.start, torch.arange(trails.count)
         for place, late in self.shared.late.items():
             whole = left.weighed[place]
             whole[times, own] = torch.hypot(whole[times, own], late[trails.times])
         past = trails.past(trails.span)
-        for whole in left.weighed.values():
-            whole.masked_fill_(past, 0.0)
+        for place in self.shared.terms.mixed:
+            left.weighed[place].masked_fill_(past, 0.0)
 
     def _state(self, trails: Trails) -> Tensor:
         """(L, M, B) ||dE_t/ds_k||: what reaches s_k from the next step, or from its own loss."""

@@ -131,11 +131,11 @@ class Shared:
         given = [{**self.values, **self.first}[node] for node in late.given]
         steps, batch = self.course.steps, self.course.batch
         rows = late.run(given, self.fixed, steps, steps * batch)
-        apart = [row.unflatten(0, (steps, batch, 1)) for row in rows]
         every = torch.zeros(steps, dtype=torch.int64), torch.ones(steps, dtype=torch.int64)
-        found = dict(zip(self.terms.late_rows, apart, strict=True))
-        norms = self.plain.norms(found, slice(None), every, {})
-        return {weight: leaf[:, 0] for weight, leaf in norms.items()}
+        weighing = self.plain.begin(self.terms.late_rows, slice(None), every, 1, {})
+        apart = [row.unflatten(0, (steps, batch, 1)) for row in rows]
+        weighing.weigh(dict(zip(self.terms.late_rows, apart, strict=True)), 0)
+        return {weight: leaf[:, 0] for weight, leaf in weighing.norms().items()}
 
 
 def _values(ran: Ran, found: Terms, fixed: dict[Ref, Tensor], times: Sequence[int]) -> Values:

@@ -26,9 +26,10 @@ class Terms(NamedTuple):
         direction: its columns, with all that is wanted kept in trails.
         state_norms: of the gradients of the state before, kept by the loop.
         input_norms: of the inputs' gradients, kept by the loop.
-        rows: computes what has a row for each sequence: of `inputs`, `before` and `early`.
+        rows: computes what has a row for each sequence: of `inputs`, `before` and `made`.
         inputs, before: the gradients themselves, of leaves where they are wanted.
         early: every d that what comes from later steps moves.
+        made: those of them that the loop does not keep.
         late: computes every d that nothing but the loss at the same step moves: `late_rows`.
         late_rows: those.
         sources: computes every s.
@@ -46,6 +47,7 @@ class Terms(NamedTuple):
     inputs: Leaves
     before: Leaves
     early: tuple[int, ...]
+    made: tuple[int, ...]
     late: Parallel
     late_rows: tuple[int, ...]
     sources: Parallel
@@ -54,6 +56,13 @@ class Terms(NamedTuple):
     reached: tuple[Ref, ...]
     mixed: frozenset[int]
     seeded: frozenset[int]
+
+    @property
+    def looks_everywhere(self) -> bool:
+        """Whether trails are read at steps that a loss time does not go through, too."""
+        kept = {part.node for part in self.direction.kept}
+        summed = kept & self.seeded & {*self.sums.given}
+        return bool(self.rows.given or self.mixed or summed - {*self.early})
 
 
 class Wanted(NamedTuple):
@@ -107,16 +116,18 @@ def _made(compiled: Compiled, own: Sequence[Tensor], wanted: Wanted) -> Terms:
     vectors = [node for _, node in (*inputs, *before)]
     small = [node for _, node in (*state_norms, *input_norms)]
     columns = split.backward(step, stored, vectors, [*sums.values(), *rows], small)
+    made = [row for row in early if row not in columns.kept]
     at_hand = (*columns.given, *columns.before, *columns.kept)
     sources = dict.fromkeys(term.source for term in plain if term.source is not None)
     return Terms(
         _with_trails(compiled.direction(columns, "d_state", frozenset())),
         state_norms,
         input_norms,
-        parallel(graph, at_hand, (*vectors, *early), compiled.dtype),
+        parallel(graph, at_hand, (*vectors, *made), compiled.dtype),
         inputs,
         before,
         early,
+        tuple(made),
         parallel(graph, at_hand, late, compiled.dtype),
         late,
         parallel(graph, stored, tuple(sources), compiled.dtype),

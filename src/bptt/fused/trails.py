@@ -73,6 +73,7 @@ class Trails:
         small = {node for _, node in (*found.state_norms, *found.input_norms)}
         kept = found.direction.kept
         self._small = {part.name: part.node for part in kept if part.node in small}
+        self._clears = found.looks_everywhere
         self._large = {part.name: part for part in kept if part.node not in small}
         whole = (self.span.stop - self.span.start) * self._width
         self._norms = {name: torch.empty(whole, 1, dtype=self._dtype) for name in self._small}
@@ -118,7 +119,7 @@ class Trails:
         if self.enters(window):
             self._go(window, self._rows(window), kept)
             for name in self._large:
-                self._complete(window, name, kept[name])
+                self._complete(window, name, kept[name], self._clears)
         elif self.shared.inside is None and direction.loop.stages:
             self._go_on(window, kept)
         else:
@@ -129,7 +130,7 @@ class Trails:
     def complete(self) -> None:
         """Once all windows are done: what is known of norms at every step of the span."""
         for name, leaf in self._norms.items():
-            self._complete(self.span, name, leaf)
+            self._complete(self.span, name, leaf, True)
 
     def norm(self, leaves: Leaves, window: slice) -> Tensor | None:
         """(L, M, B) the norm over some leaves, which the loop has kept the norm of each of."""
@@ -138,9 +139,9 @@ class Trails:
         sizes = [leaf.view(self.shape(window)).transpose(1, 2).double() for leaf in kept]
         return functools.reduce(torch.hypot, sizes) if sizes else None
 
-    def live(self, window: slice) -> tuple[Tensor, Tensor]:
+    def live(self) -> tuple[Tensor, Tensor]:
         """(L,) of each step the first loss time that goes through it, and the end of them."""
-        steps = torch.arange(window.start, window.stop)
+        steps = torch.arange(self.span.start, self.span.stop)
         if self.course.reverse:
             return torch.zeros_like(steps), torch.searchsorted(self.times, steps, right=True)
         return torch.searchsorted(self.times, steps), torch.full_like(steps, self.count)
@@ -242,12 +243,13 @@ class Trails:
             found[name] = known[: self.shape(window).numel()]
         return found
 
-    def _complete(self, window: slice, name: str, kept: Tensor) -> None:
-        """Zeros where no loss time has been, and what each has left at its own step."""
+    def _complete(self, window: slice, name: str, kept: Tensor, clears: bool) -> None:
+        """What each loss time has left at its own step; if asked for, zeros where none has been."""
         trail = kept.view(*self.shape(window), -1)
-        part = slice(max(self._low, window.start), min(self._high, window.stop))
-        rows = trail[part.start - window.start : part.stop - window.start]
-        rows.masked_fill_(self.past(part)[:, None, :, None], 0.0)
+        if clears:
+            part = slice(max(self._low, window.start), min(self._high, window.stop))
+            rows = trail[part.start - window.start : part.stop - window.start]
+            rows.masked_fill_(self.past(part)[:, None, :, None], 0.0)
         node = self.shared.terms.direction.names.kept[name]
         first = self.shared.first[node].to(trail.dtype)
         first = first.reshape(self.course.steps, self.course.batch, -1)

@@ -6,7 +6,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.backends.cpu.combined import Factors, factors, norms
+from bptt.backends.cpu.combined import Combined, Factors, factors
 from bptt.backends.point import pulled
 from bptt.compiler.compiled import Compiled
 from bptt.compiler.record import Ref
@@ -74,30 +74,60 @@ class Plain:
         few = turned.shape[1] <= columns
         return (turned, False) if few else (torch.linalg.qr(turned, mode="r").R, True)
 
-    def norms(
+    def begin(
         self,
-        rows: dict[int, Tensor],
-        window: slice,
+        rows: Sequence[int],
+        span: slice,
         live: tuple[Tensor, Tensor],
+        copies: int,
         totals: Values,
-    ) -> dict[int, Tensor]:
-        """(L, M) by weight, the norms of terms.
+    ) -> "Weighing":
+        """The norms of some terms at some steps.
 
         Args:
-            rows: some of the d, (L, B, M, ...).
-            window: the L steps.
+            rows: the d of those terms.
+            span: the L steps.
             live: of each step the first loss time that goes through it, and the end of them.
-            totals: those of the d whose sum over loss times is added to these, (L, B, ...).
+            copies: M, how many loss times there are.
+            totals: (T, B, ...), what the sum over loss times of some of the d is added to.
         """
+        waiting = {node: total[span] for node, total in totals.items()}
+        found = []
+        for group in self._groups:
+            if group.row in rows:
+                width = _size(self._graph[group.row].shape) // group.count
+                total = waiting.pop(group.row, None)
+                given = group.factors.at(span), group.count, width, live, copies, total
+                found.append((group, Combined(*given)))
+        return Weighing(found)
+
+
+class Weighing:
+    """The norms of terms, a window of steps after the other.
+
+    Args:
+        groups: those of the terms, with what weighs each.
+    """
+
+    def __init__(self, groups: Sequence[tuple[_Group, Combined]]) -> None:
+        self._groups = groups
+
+    def weigh(self, rows: dict[int, Tensor], first: int) -> None:
+        """Go through a window.
+
+        Args:
+            rows: by node, d there: (l, B, M, ...), anything where no loss time goes.
+            first: its first step, from that of all.
+        """
+        for group, combined in self._groups:
+            combined.weigh(rows[group.row].contiguous(), first)
+
+    def norms(self) -> dict[int, Tensor]:
+        """(L, M) by weight; 0 where no loss time goes."""
         found: dict[int, Tensor] = {}
-        waiting = dict(totals)
-        for row, count, known, weights in self._groups:
-            if row in rows:
-                d = rows[row].to(self._dtype)
-                d = d.reshape(*d.shape[:3], count, -1).contiguous()
-                sizes = norms(d, known.at(window), live, waiting.pop(row, None))
-                for weight, own in zip(weights, sizes.unbind(2), strict=True):
-                    found[weight] = torch.hypot(found[weight], own) if weight in found else own
+        for group, combined in self._groups:
+            for weight, own in zip(group.weights, combined.norms().unbind(2), strict=True):
+                found[weight] = torch.hypot(found[weight], own) if weight in found else own
         return found
 
 

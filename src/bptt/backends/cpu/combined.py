@@ -26,9 +26,9 @@ class Factors(NamedTuple):
     sizes: Tensor
     ends: Tensor
 
-    def at(self, window: slice) -> "Factors":
+    def at(self, span: slice) -> "Factors":
         """Those of some steps."""
-        return Factors(self.numbers[window], self.sizes[window], self.ends)
+        return self._replace(numbers=self.numbers[span], sizes=self.sizes[span])
 
 
 def factors(parts: Sequence[tuple[Tensor, bool]]) -> Factors:
@@ -44,48 +44,80 @@ def factors(parts: Sequence[tuple[Tensor, bool]]) -> Factors:
     return Factors(torch.cat(scaled, 1), torch.stack(sizes, 1), torch.tensor(ends))
 
 
-def norms(
-    d: Tensor, given: Factors, live: tuple[Tensor, Tensor], total: Tensor | None = None
-) -> Tensor:
-    """(L, M, parts) ||R d|| in float64, for numbers of any size; 0 for copies that are not live.
+class Combined:
+    """Norms of R d in float64, for numbers of any size, some of L steps at a time.
 
     Args:
-        d: (L, B, M, count, N) contiguous: a copy's rows are the B * count ones that it has at a
-            step; those of copies that are not live may hold anything.
-        given: R at the L steps, with C = B * count.
-        live: of each step the first live copy, and the end of them, (L,) int64 each.
-        total: (L, B, count, N) contiguous; the sum of d over live copies is added to it.
+        given: R at the L steps, for C = B * count rows of d.
+        count: rows of d that each of the B sequences has.
+        width: columns of d.
+        live: of each step the first copy that has a d there, and the end of them, (L,) int64 each.
+        copies: M.
+        total: (L, B, count, width) contiguous; the sum of d over copies is added to it.
 
     Example:
         >>> R = factors([(torch.ones(1, 1, 2), False)])
-        >>> live = torch.tensor([0]), torch.tensor([1])
-        >>> norms(torch.tensor([3.0, 0, 0, 4]).view(1, 2, 1, 1, 2), R, live)
+        >>> made = Combined(R, 1, 2, (torch.tensor([0]), torch.tensor([1])), copies=1)
+        >>> made.weigh(torch.tensor([3.0, 0, 0, 4]).view(1, 2, 1, 1, 2), 0)
+        >>> made.norms()
         tensor([[[5.]]], dtype=torch.float64)
     """
-    steps, batch, copies, count, width = d.shape
-    parts, height = len(given.ends), given.numbers.shape[1]
-    squares, units = d.new_zeros(steps, copies, parts), d.new_zeros(steps, copies)
-    code, lanes = _code(d.dtype, simd.machine().name)
-    vectors = -(-width // lanes)
-    held = (2 * batch * count * vectors + parts) * lanes * d.itemsize
-    reach = HEAD + -(-held // HEAD) * HEAD
-    effort = given.numbers[0].numel() * vectors * steps * copies
-    shares = max(min(torch.get_num_threads(), steps, effort // SHARE), 1)
-    buffer = scratch.take(shares * reach)
-    places = {
-        "d": d, "factors": given.numbers, "ends": given.ends, "first": live[0], "last": live[1],
-        "squares": squares, "units": units, "scratch": buffer,
-    }  # fmt: skip
-    told = {name: place.data_ptr() for name, place in places.items()}
-    told |= {"steps": steps, "batch": batch, "copies": copies, "count": count, "width": width}
-    told |= {"height": height, "parts": parts, "reach": reach}
-    told["totals"] = 0 if total is None else total.data_ptr()
-    block = array.array("q", [told.get(name, 0) for name in SLOTS])
-    try:
-        simd.run(code, block.buffer_info()[0], shares)
-    finally:
-        scratch.give_back(buffer)
-    return squares.double().sqrt() * units.double()[..., None] * given.sizes[:, None]
+
+    def __init__(
+        self,
+        given: Factors,
+        count: int,
+        width: int,
+        live: tuple[Tensor, Tensor],
+        copies: int,
+        total: Tensor | None = None,
+    ) -> None:
+        steps, height, columns = given.numbers.shape
+        parts, size = len(given.ends), given.numbers.itemsize
+        self._squares = given.numbers.new_zeros(steps, copies, parts)
+        self._units, self._sizes = given.numbers.new_zeros(steps, copies), given.sizes
+        self._code, lanes = _code(given.numbers.dtype, simd.machine().name)
+        vectors = -(-width // lanes)
+        self._reach = HEAD + -(-(2 * columns * vectors + parts) * lanes * size // HEAD) * HEAD
+        self._effort = height * columns * vectors * copies
+        told = {"batch": columns // count, "copies": copies, "count": count, "width": width}
+        told |= {"height": height, "parts": parts, "ends": given.ends.data_ptr()}
+        self._block = array.array("q", [told.get(name, 0) for name in SLOTS])
+        by_step = {
+            "factors": given.numbers, "first": live[0], "last": live[1], "totals": total,
+            "squares": self._squares, "units": self._units,
+        }  # fmt: skip
+        self._by_step = [
+            (SLOTS.index(name), leaf.data_ptr(), leaf[0].nbytes)
+            for name, leaf in by_step.items()
+            if leaf is not None
+        ]
+        self._owners = given, live, total
+
+    def weigh(self, d: Tensor, first: int) -> None:
+        """Go through some steps.
+
+        Args:
+            d: (l, B, M, count, width) contiguous; of copies that are not live it may hold anything.
+            first: the first of the l steps.
+        """
+        shares = max(min(torch.get_num_threads(), len(d), self._effort * len(d) // SHARE), 1)
+        buffer = scratch.take(shares * self._reach)
+        told = {"claimed": 0, "shares": 0, "steps": len(d), "d": d.data_ptr()}
+        told |= {"scratch": buffer.data_ptr(), "reach": self._reach}
+        for name, value in told.items():
+            self._block[SLOTS.index(name)] = value
+        for slot, address, stride in self._by_step:
+            self._block[slot] = address + first * stride
+        try:
+            simd.run(self._code, self._block.buffer_info()[0], shares)
+        finally:
+            scratch.give_back(buffer)
+
+    def norms(self) -> Tensor:
+        """(L, M, parts) of every part of R; 0 for copies that are not live."""
+        units = self._units.double()[..., None] * self._sizes[:, None]
+        return self._squares.double().sqrt() * units
 
 
 @functools.cache
