@@ -24,7 +24,7 @@ import torch
 import bptt
 import record
 from bptt import cells
-from bptt.inspect.subject import as_cell
+from bptt.inspect.modules import as_cell
 
 T, B, I, H = 200, 16, 8, 64  # noqa: E741
 CELLS = ("Elman", "GRU", "LSTM")

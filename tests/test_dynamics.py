@@ -21,9 +21,10 @@ from bptt.inspect.diagnosis import diagnose
 from bptt.inspect.finding import SEVERITIES
 from bptt.inspect.jacobian import jacobians, matrices
 from bptt.inspect.lyapunov import lyapunov
+from bptt.inspect.models import subject
+from bptt.inspect.modules import as_cell
 from bptt.inspect.saturation import saturation
 from bptt.inspect.sinks import Table
-from bptt.inspect.subject import as_cell, subject
 from bptt.inspect.trajectory import follow
 from bptt.inspect.watch import EVERY, watch
 from bptt.listeners import LISTENERS

@@ -10,8 +10,8 @@ import bptt
 from bptt import cells
 from bptt.errors import ArgumentError, CellError
 from bptt.inspect.charts import line_chart, map_chart
+from bptt.inspect.modules import as_cell
 from bptt.inspect.showing import to_polars
-from bptt.inspect.subject import as_cell
 from steps import INPUTS, STEPS, Written
 
 I, H = 3, 4  # noqa: E741

@@ -88,8 +88,10 @@ def _uncompiled(*given: Any) -> tuple[Any, Any]:
 
 
 def _unroll(*given: Any) -> tuple[Any, Any]:
-    for tell in LISTENERS:
-        tell(*given)
+    for tell in tuple(LISTENERS):
+        answer = tell(*given)
+        if answer is not None:
+            return answer
     ready = prepare(*given)
     return _watched(ready, given) if finite.detecting() else finish(ready, *given[:2])
 

@@ -13,9 +13,10 @@ from bptt.errors import ArgumentError
 from bptt.inspect.charts import map_chart
 from bptt.inspect.describing import described
 from bptt.inspect.losses import Loss
+from bptt.inspect.models import subject
 from bptt.inspect.passage import Run, run
 from bptt.inspect.showing import to_polars
-from bptt.inspect.subject import Lengths, chosen, subject
+from bptt.inspect.subject import Lengths, chosen
 from bptt.methods import Full
 
 
@@ -164,13 +165,19 @@ def credit(
     pass; the forward pass runs once.
 
     Args:
-        model: a cell, as `unroll` takes it, or a module of `bptt.nn` of one direction.
-        inputs: (T, B, ...), laid out as the model's forward takes it.
+        model: a cell, as `unroll` takes it; a module of `bptt.nn` of one direction; or a model of
+            your own whose forward runs one of these. Then its recurrent part is looked at, and all
+            that comes after belongs to the loss.
+        inputs: (T, B, ...), laid out as the model's forward takes it; of a model of your own,
+            whatever its forward takes.
         loss: `loss(outputs, targets)`, or `loss(outputs)` without targets: (T, B) or (T, B, ...),
             each step's from that step's output alone. None: the squared error, or a network's own.
-        targets: laid out as the inputs.
+            Of the outputs of a model of your own it may be (B, T) too, or (B,): of each sequence's
+            last step.
+        targets: laid out as the inputs; of a model of your own, as the loss takes them.
         times: the loss times wanted, from 0, negative ones from the end; None: all.
-        state, lengths, reset, reset_state, reverse, backend: as for `unroll`.
+        state, lengths, reset, reset_state, reverse, backend: as for `unroll`; all but the backend
+            go to the forward of a model of your own, by name, where they are given.
         parameters: whether terms of dE_t/dW are wanted; without, it takes about half the time.
         unit: a number of the state, in place of loss and targets: E_t = s_t[unit], summed over the
             batch. The state's floating leaves count side by side, layers and all.
@@ -181,7 +188,8 @@ def credit(
 
     Raises:
         ArgumentError: a loss time beyond the sequence, a loss that mixes steps or has no gradient,
-            a unit that the state has not, a bidirectional model.
+            a unit that the state has not, a bidirectional model, one of your own that runs no
+            recurrent part or several.
         What `unroll` raises for the same arguments.
 
     >>> import torch, bptt
@@ -194,6 +202,20 @@ def credit(
     >>> found = bptt.inspect.credit(cell, torch.randn(6, 3, 2), unit=3)  # E_t = s_t[3]
     >>> f"{found.state[5, 5]:.3f}"  # 1 in each of three sequences
     '1.732'
+
+    A model of one's own, with one error a sequence:
+
+    >>> class Classifier(torch.nn.Module):
+    ...     def __init__(self):
+    ...         super().__init__()
+    ...         self.gru, self.head = bptt.nn.GRU(2, 4, batch_first=True), torch.nn.Linear(4, 3)
+    ...     def forward(self, x):
+    ...         return self.head(self.gru(x)[1][0])
+    >>> error = torch.nn.CrossEntropyLoss(reduction="none")
+    >>> model, x, labels = Classifier(), torch.randn(5, 9, 2), torch.tensor([0, 2, 1, 0, 1])
+    >>> found = bptt.inspect.credit(model, x, error, targets=labels)
+    >>> found.losses.round(1).nonzero()[0].tolist(), "gru.weight_hh_l0" in found.parameters
+    ([8], True)
     """
     given = subject(
         model, inputs, state=state, lengths=lengths, reset=reset, reset_state=reset_state,

@@ -12,9 +12,10 @@ from bptt.errors import ArgumentError
 from bptt.inspect.charts import SIDE, thinned
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
+from bptt.inspect.models import subject
 from bptt.inspect.passage import run
 from bptt.inspect.showing import bars, noted, number, optional, to_polars
-from bptt.inspect.subject import Lengths, chosen, subject
+from bptt.inspect.subject import Lengths, chosen
 
 RESAMPLES = 500  # of the sequences, for intervals
 SMALLEST = 1e-12  # of the largest norm: below, a float32 gradient may be rounding

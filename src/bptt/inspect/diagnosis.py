@@ -17,10 +17,11 @@ from bptt.inspect.jacobian import Jacobians
 from bptt.inspect.losses import Loss
 from bptt.inspect.lyapunov import Lyapunov
 from bptt.inspect.memory import Memory
+from bptt.inspect.models import subject
 from bptt.inspect.sample import sample
 from bptt.inspect.saturation import Saturation
 from bptt.inspect.showing import to_polars
-from bptt.inspect.subject import Lengths, subject
+from bptt.inspect.subject import Lengths
 from bptt.inspect.truncation import Truncation
 from bptt.methods import Method
 

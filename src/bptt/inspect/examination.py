@@ -6,7 +6,6 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
-from torch.utils import _pytree as pytree
 
 from bptt.errors import ArgumentError, BackendError, CellError
 from bptt.inspect.breakage import first_breakage
@@ -19,7 +18,7 @@ from bptt.inspect.kinks import kinks
 from bptt.inspect.losses import Loss, Losses, StepLoss
 from bptt.inspect.lyapunov import LEAST, Lyapunov, lyapunov
 from bptt.inspect.memory import memory
-from bptt.inspect.sample import Sample, rows_of
+from bptt.inspect.sample import Sample, rows_of, targets_of
 from bptt.inspect.saturation import saturated
 from bptt.inspect.trajectory import Trajectory, follow
 from bptt.inspect.travel import GROWN, growth_of
@@ -156,7 +155,7 @@ def _gradient_norm(part: Sample, loss: Loss | None, method: Method, sequence: in
     )
     if not weights:
         return float("nan")
-    targets = pytree.tree_map_only(Tensor, lambda leaf: leaf[:, chosen], part.targets)
+    targets = targets_of(part.given, part.targets, 0, chosen)
     with torch.enable_grad(), torch.random.fork_rng(devices=[]):
         outputs, _ = few.unroll(method=method)
         error = StepLoss(few, loss, targets).rows(outputs).sum()

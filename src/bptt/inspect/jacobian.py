@@ -12,11 +12,11 @@ from torch import Tensor
 from bptt.errors import ArgumentError
 from bptt.inspect.charts import line_chart
 from bptt.inspect.kinks import kinks
+from bptt.inspect.models import subject
 from bptt.inspect.pull import pull
 from bptt.inspect.showing import bars, noted, number, optional, plural, to_polars
 from bptt.inspect.single import number as number_of
 from bptt.inspect.single import start
-from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Piece, Trajectory, follow
 from bptt.step import Leaves
 

@@ -51,6 +51,8 @@ class StepLoss:
         self._loss = _default(subject.model, targets) if loss is None else loss
         if not callable(self._loss):
             raise ArgumentError(f"loss: expected a function, got {loss!r}. {HOW}")
+        if subject.reading is not None:
+            self._loss, targets = subject.reading.loss(loss, targets), None
         if targets is not None and subject.batch_first:
             targets = pytree.tree_map(lambda leaf: leaf.transpose(0, 1), targets)
         self._given = () if targets is None else (targets,)
@@ -139,7 +141,8 @@ def _check_apart(once: Tensor | None, twice: Tensor | None, weights: Tensor) -> 
         raise ArgumentError(
             f"loss: expected each step's loss to depend on that step's output alone, but the "
             f"output at step {int(wrong[0])} moves the loss of another step. Return E_t (T, B) "
-            "without mixing steps: no mean, shift or normalisation over time."
+            "without mixing steps: no mean, shift or normalisation over time, in the loss or in "
+            "what a model does after its recurrent part."
         )
 
 

@@ -11,8 +11,9 @@ from bptt.errors import ArgumentError
 from bptt.inspect.charts import line_chart
 from bptt.inspect.jacobian import matrices
 from bptt.inspect.kinks import kinks
+from bptt.inspect.models import subject
 from bptt.inspect.showing import bars, noted, number, to_polars
-from bptt.inspect.subject import Subject, subject
+from bptt.inspect.subject import Subject
 from bptt.inspect.trajectory import Trajectory, follow
 
 BLOCKS = 10  # of a sequence, whose means tell how far chance moves the mean over all of them

@@ -13,9 +13,10 @@ from bptt.errors import ArgumentError
 from bptt.inspect.charts import map_chart
 from bptt.inspect.lags import LagSums, counts, means
 from bptt.inspect.losses import Loss
+from bptt.inspect.models import subject
 from bptt.inspect.passage import Run, run
 from bptt.inspect.showing import bars, noted, plural, to_polars
-from bptt.inspect.subject import Lengths, chosen, subject
+from bptt.inspect.subject import Lengths, chosen
 
 COVERED = 0.95
 

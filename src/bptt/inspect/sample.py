@@ -66,15 +66,20 @@ def sample(given: Subject, targets: Any, sequences: int | None, steps: int | Non
     start = 0 if steps is None or given.reverse else max(0, end - steps)
     chosen = chosen[counts[chosen] > start]
     few = rows_of(given, chosen)
-    if targets is not None:
-        targets = pytree.tree_map_only(Tensor, lambda leaf: leaf[start:, chosen], targets)
     return Sample(
         from_step(few, start),
-        targets,
+        targets_of(given, targets, start, chosen),
         start,
         chosen.tolist(),
         (given.steps, given.batch),
     )
+
+
+def targets_of(given: Subject, targets: Any, start: int, chosen: Tensor) -> Any:
+    """The targets (T, B, ...) of some steps and sequences; all, for a model that is read as one."""
+    if targets is None or given.reading is not None:
+        return targets
+    return pytree.tree_map_only(Tensor, lambda leaf: leaf[start:, chosen], targets)
 
 
 def rows_of(given: Subject, chosen: Tensor) -> Subject:
@@ -95,6 +100,7 @@ def rows_of(given: Subject, chosen: Tensor) -> Subject:
         reset=None if given.reset is None else steps(given.reset),
         reset_state=pytree.tree_map_only(Tensor, rows, given.reset_state),
         batch_first=False,
+        reading=None if given.reading is None else given.reading.sequences(chosen),
     )
 
 
@@ -116,4 +122,5 @@ def from_step(given: Subject, start: int) -> Subject:
         _, state = unroll(
             given.cell, state=given.state, lengths=before, reset_state=given.reset_state, **first
         )
-    return replace(given, state=state, lengths=after, **last)
+    reading = None if given.reading is None else given.reading.steps(start)
+    return replace(given, state=state, lengths=after, reading=reading, **last)

@@ -10,9 +10,9 @@ from torch import Tensor
 from bptt import places
 from bptt.errors import ArgumentError
 from bptt.inspect.charts import line_chart
+from bptt.inspect.models import subject
 from bptt.inspect.nonlinearity import Site, sites, slopes
 from bptt.inspect.showing import bars, percent, to_polars
-from bptt.inspect.subject import subject
 from bptt.inspect.trajectory import Trajectory, follow
 
 # A slope below a tenth of the largest counts as flat: a tanh beyond 1.82, whose output is above

@@ -27,7 +27,7 @@ def followed(given: Subject, unit: int, loss: Loss | None, targets: Any) -> tupl
         )
     state = start(given)
     leaf, place = whereabouts(state, number(unit, state))
-    return replace(given, cell=OneUnit(given.cell, leaf, place)), _itself
+    return replace(given, cell=OneUnit(given.cell, leaf, place), reading=None), _itself
 
 
 def start(given: Subject) -> Any:

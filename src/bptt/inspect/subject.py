@@ -6,79 +6,13 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
-from torch.nn.utils.rnn import PackedSequence
 from torch.utils import _pytree as pytree
 
-from bptt import check
-from bptt.errors import ArgumentError, CellError, StructureError
-from bptt.inspect.stacked import ReadOut, Stacked
-from bptt.nn.drop_in import DropIn
-from bptt.nn.layers import unstack
-from bptt.nn.network import Network
-from bptt.nn.recurrent import Recurrent
-from bptt.structure import describe
+from bptt.errors import ArgumentError
+from bptt.inspect.reading import Reading
 from bptt.unroll import unroll
 
 Lengths = Tensor | Sequence[int] | None
-
-
-def as_cell(model: Any) -> Any:
-    """One cell that does in a step what a model does in all of its layers.
-
-    Args:
-        model: a module of `bptt.nn` (RNN, GRU, LSTM, Recurrent, Network) of one direction, or a
-            cell, which is returned as it is.
-
-    Returns:
-        A cell that shares the model's parameters. Its state is a tuple over layers (a network's is
-        its cell's), its output that of the last layer, or the network's scores.
-
-    Raises:
-        ArgumentError: a bidirectional model: it has no step that ends at one time.
-        CellError: a module that runs whole sequences and is none of `bptt.nn`'s.
-
-    >>> import torch, bptt
-    >>> gru = bptt.nn.GRU(3, 5, num_layers=2)
-    >>> outputs, state = bptt.unroll(as_cell(gru), torch.zeros(7, 2, 3))
-    >>> outputs.shape, len(state)
-    (torch.Size([7, 2, 5]), 2)
-    """
-    if isinstance(model, Network):
-        return ReadOut(as_cell(model.cell), model)
-    if isinstance(model, DropIn | Recurrent):
-        if model.bidirectional:
-            raise ArgumentError(_one_direction(model))
-        return Stacked(model)
-    if isinstance(model, nn.RNNBase):
-        kind = type(model).__name__
-        raise CellError(
-            f"model: expected a cell or a module of bptt.nn, got torch.nn.{kind}, whose steps "
-            f"cannot be seen. bptt.nn.{kind} takes its place: the same arguments, then "
-            "load_state_dict(model.state_dict())."
-        )
-    if not callable(model) or isinstance(model, type):
-        raise CellError(
-            "model: expected a cell, as bptt.unroll takes it, or a module of bptt.nn, got "
-            f"{model!r}"
-        )
-    check.one_step(model)
-    return model
-
-
-def _one_direction(model: DropIn | Recurrent) -> str:
-    """Why a bidirectional model cannot be inspected, and what of it can."""
-    kind = type(model).__name__
-    how = (
-        "its cells by themselves: cells[0], and cells[1] with reverse=True"
-        if isinstance(model, Recurrent)
-        else f"a bptt.nn.{kind} of one direction that takes over its weights, of the first layer "
-        "those without or with `_reverse` in their names (these with the inputs' time reversed)"
-    )
-    return (
-        f"{kind}: expected one direction, got bidirectional=True. The reverse direction's state at "
-        "a step comes from later steps, so there is no one way back from an error in time. Train a "
-        f"model of one direction to compare with; or inspect {how}."
-    )
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,6 +26,7 @@ class Subject:
         state: the first state in the cell's structure, or None.
         lengths, reset, reset_state, reverse, backend: as `unroll` takes them.
         batch_first: whether the model's sequences, hence the targets too, are (B, T, ...).
+        reading: what a model of the user's own makes of the cell's outputs; None for others.
     """
 
     model: Any
@@ -104,6 +39,7 @@ class Subject:
     reverse: bool = False
     backend: str = "auto"
     batch_first: bool = False
+    reading: Reading | None = None
 
     @property
     def steps(self) -> int:
@@ -135,79 +71,6 @@ class Subject:
         if not isinstance(self.model, nn.Module):
             return {}
         return {id(parameter): name for name, parameter in self.model.named_parameters()}
-
-
-def subject(
-    model: Any,
-    inputs: Any,
-    *,
-    state: Any = None,
-    lengths: Lengths = None,
-    reset: Tensor | None = None,
-    reset_state: Any = None,
-    reverse: bool = False,
-    backend: str = "auto",
-) -> Subject:
-    """A model and a batch, as the inspecting functions take them.
-
-    Args:
-        model: see `as_cell`.
-        inputs: (T, B, ...), or (B, T, ...) for a module with batch_first, as its forward takes it.
-        state: as `unroll` takes it for a cell, or as the module's forward does.
-        lengths, reset, reset_state, reverse, backend: as for `unroll`; reset laid out as inputs.
-
-    Raises:
-        ArgumentError: inputs of no steps or sequences, packed, or without a batch.
-        StructureError: inputs that are no tensors.
-        CellError: a cell that does not say what it starts from.
-    """
-    cell = as_cell(model)
-    _check_start(cell, state)
-    whole = isinstance(model, DropIn | Recurrent | Network) and cell is not model
-    first = bool(whole and model.batch_first)
-    _check_inputs(inputs, first)
-    if first:
-        inputs = pytree.tree_map(lambda leaf: leaf.transpose(0, 1), inputs)
-        reset = reset.transpose(0, 1) if isinstance(reset, Tensor) and reset.dim() == 2 else reset
-    layered = model.cell if isinstance(model, Network) else model
-    if isinstance(layered, DropIn | Recurrent):
-        state, reset_state = _by_layer(layered, state), _by_layer(layered, reset_state)
-    return Subject(model, cell, inputs, state, lengths, reset, reset_state, reverse, backend, first)
-
-
-def _by_layer(model: DropIn | Recurrent, state: Any) -> Any:
-    """A module's state, leaves (layers, B, ...), as a tuple over layers."""
-    return None if state is None else tuple(unstack(state, model.num_layers))
-
-
-def _check_start(cell: Any, state: Any) -> None:
-    says = hasattr(cell, "initial_state") or isinstance(cell, nn.RNNCellBase)
-    if state is None and not says and isinstance(cell, nn.Module):
-        raise CellError(
-            f"state=None: {type(cell).__name__} does not say what it starts from. Pass `state`, or "
-            "give the cell a method `initial_state(self, batch_size)`. Of a model of your own that "
-            "calls bptt.unroll in its forward, pass the cell that it unrolls."
-        )
-
-
-def _check_inputs(inputs: Any, batch_first: bool) -> None:
-    axes = "(B, T, ...)" if batch_first else "(T, B, ...)"
-    if isinstance(inputs, PackedSequence):
-        raise ArgumentError(
-            f"inputs: expected a tensor {axes}, got a PackedSequence. Pad it with "
-            "torch.nn.utils.rnn.pad_packed_sequence and pass its lengths."
-        )
-    leaves = pytree.tree_leaves(inputs)
-    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
-        raise StructureError(
-            f"inputs: expected a tensor {axes} or a pytree of them, got {describe(inputs)}."
-        )
-    for leaf in leaves:
-        if leaf.dim() < 2 or 0 in leaf.shape[:2]:
-            raise ArgumentError(
-                f"inputs: expected {axes} of at least one step and one sequence, got "
-                f"{tuple(leaf.shape)}."
-            )
 
 
 def chosen(times: Sequence[int] | None, steps: int) -> list[int]:

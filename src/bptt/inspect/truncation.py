@@ -11,9 +11,10 @@ from torch import Tensor
 from bptt.errors import ArgumentError
 from bptt.inspect.charts import SIDE, thinned
 from bptt.inspect.losses import Loss
+from bptt.inspect.models import subject
 from bptt.inspect.passage import Run, run
 from bptt.inspect.showing import bars, noted, number, optional, plural, to_polars
-from bptt.inspect.subject import Lengths, subject, whole_numbers
+from bptt.inspect.subject import Lengths, whole_numbers
 from bptt.inspect.trajectory import check_some
 from bptt.methods import Full, Method, Truncated
 

@@ -128,9 +128,8 @@ def draw(
     """Draw a network unfolded in time, the gradient of one error on its lines.
 
     Args:
-        model: a cell, as `bptt.unroll` takes it, or a module of `bptt.nn` of one direction.
-        inputs: (T, B, ...), laid out as the model's forward takes it.
-        loss, targets: as for `bptt.inspect.credit`.
+        model, inputs, loss, targets: as for `bptt.inspect.credit`; of a model of your own its
+            recurrent part is drawn.
         at: the loss time shown at first, from 0; negative ones count from the end.
         times: the loss times that the slider leads through; None: all. Of more than 256 as many
             are taken, evenly spread, `at` among them.

@@ -38,12 +38,18 @@ def report(
     """Write one HTML file that shows how the gradient travels through a model on a batch.
 
     Args:
-        model: a cell, as `bptt.unroll` takes it, or a module of `bptt.nn` of one direction.
-        inputs: (T, B, ...), laid out as the model's forward takes it.
+        model: a cell, as `bptt.unroll` takes it; a module of `bptt.nn` of one direction; or a model
+            of your own whose forward runs one of these. Then its recurrent part is looked at, and
+            all that comes after belongs to the loss.
+        inputs: (T, B, ...), laid out as the model's forward takes it; of a model of your own,
+            whatever its forward takes.
         loss: `loss(outputs, targets)`, or `loss(outputs)` without targets: (T, B) or (T, B, ...),
             each step's from that step's output alone. None: the squared error, or a network's own.
-        targets: laid out as the inputs.
-        state, lengths, reset, reset_state: as for `bptt.unroll`.
+            Of the outputs of a model of your own it may be (B, T) too, or (B,): of each sequence's
+            last step.
+        targets: laid out as the inputs; of a model of your own, as the loss takes them.
+        state, lengths, reset, reset_state: as for `bptt.unroll`; those that are given go to the
+            forward of a model of your own, by name.
         names: of the inputs' features, for the memory of each.
         path: where the page goes; one that is there is replaced.
         title: of the page; None: the model's class.
@@ -80,7 +86,7 @@ def report(
     mark, answer = _answer(way.findings)
     content: dict[str, Any] = {
         "name": title or _called(model),
-        "subtitle": _subtitle(model, inputs),
+        "subtitle": _subtitle(model, inputs, given),
         "mark": mark,
         "answer": answer,
         "facts_of_batch": _facts(model, inputs, given),
@@ -105,10 +111,11 @@ def _leaves(inputs: Any) -> list[Any]:
     return pytree.tree_leaves(inputs)
 
 
-def _subtitle(model: Any, inputs: Any) -> str:
-    first, second = _leaves(inputs)[0].shape[:2]
-    steps, batch = (second, first) if getattr(model, "batch_first", False) else (first, second)
-    return f"{_called(model)} · {count(batch, 'sequence')} of {count(steps, 'step')}"
+def _subtitle(model: Any, inputs: Any, given: dict[str, Any]) -> str:
+    from bptt.inspect.models import subject
+
+    batch = subject(model, inputs, **given)
+    return f"{_called(model)} · {count(batch.batch, 'sequence')} of {count(batch.steps, 'step')}"
 
 
 def _answer(findings: Sequence["Finding"]) -> tuple["Mark", str]:

@@ -30,8 +30,8 @@ def _whole_credit(model: Any, inputs: Any, loss: Any, *, targets: Any, **given: 
     from bptt.inspect import credit
     from bptt.inspect.diagnosis import SEQUENCES, STEPS
     from bptt.inspect.losses import StepLoss
+    from bptt.inspect.models import subject
     from bptt.inspect.sample import sample
-    from bptt.inspect.subject import subject
 
     whole = subject(model, inputs, **given)
     if whole.batch_first:
