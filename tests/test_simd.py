@@ -23,7 +23,7 @@ from bptt.backends.cpu.simd import (
     code,
     coefficients,
     fit,
-    library,
+    libm,
     machines,
     store,
     team,
@@ -310,7 +310,7 @@ def test_all_words_are_understood_by_another_processor(bits):
         line[1].removesuffix("f" if bits == 32 else "") for line in lines if line[:1] == ["bl"]
     }
     assert "tanh" not in called
-    assert called <= {*library.FUNCTIONS, *library.ROUNDING}
+    assert called <= {*libm.FUNCTIONS, *libm.ROUNDING}
 
 
 # ---- cache -------------------------------------------------------------------------------------

@@ -232,7 +232,7 @@ class Lowering:
         for axis, size in enumerate(shape):
             if math.prod(shape[:axis]) == before and size % self.batch == 0 and size:
                 inner = size // self.batch
-                features = (*shape[:axis], *([inner] if inner > 1 else []), *shape[axis + 1 :])
+                features = feature_dims(shape, axis, inner)
                 if math.prod(features) == math.prod(self.graph[row.node].shape):
                     return Row(self.graph.reshape(row.node, features), axis, inner)
         raise Untraceable(
@@ -255,6 +255,11 @@ class Lowering:
         """With axes of one in front."""
         shape = (*[1] * ahead, *self.graph[row.node].shape)
         return Row(self.graph.reshape(row.node, shape), row.axis + ahead, row.inner)
+
+
+def feature_dims(dims: Sequence[int], axis: int, inner: int) -> tuple[int, ...]:
+    """A node's shape for a tensor's with the batch at `axis`, with which `inner` are merged."""
+    return (*dims[:axis], *([inner] if inner > 1 else []), *dims[axis + 1 :])
 
 
 def _is_real(tensor: Tensor) -> bool:
