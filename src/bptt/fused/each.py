@@ -37,7 +37,7 @@ class _Left(NamedTuple):
 
     Attributes:
         inputs: (L, B, M, ...) per leaf.
-        weighed: (L, M) by weight, of terms that are computed, and of those of the own step alone.
+        weighed: (L, M) by weight, of terms that are computed.
         weighing: weighs the others.
     """
 
@@ -60,13 +60,15 @@ class Back:
         self._passage, self._wanted = ran.passage, [t.requires_grad for t in ran.given.own]
         self._mixed = Mixed(shared.compiled, shared.own, shared.terms, shared.fixed)
         self._work = Work()
-        steps, batch = shared.course.steps, shared.course.batch
         self._totals = {  # by node, summed over loss times
-            node: value.new_zeros(steps, batch, *value.shape[1:])
+            node: torch.zeros_like(value).unflatten(0, (shared.course.steps, -1))
             for node, value in shared.first.items()
             if node in shared.terms.sums.given and node in shared.terms.seeded
         }
         self._summed = self._totals.keys() & {*shared.terms.early}  # while they are weighed
+        for node in self._summed:
+            first = shared.first[node].unflatten(0, (shared.course.steps, -1))
+            self._totals[node][shared.times] = first[shared.times]
         self._begun: Found = [None] * len(shared.places)
 
     def run(self) -> Iterator[At]:
@@ -118,8 +120,7 @@ class Back:
         inputs: Found = [None] * len(self._passage.inputs)
         for leaf, node in found.inputs:
             inputs[leaf] = torch.empty(*shape, *graph[node].shape, dtype=dtype)
-        weights = found.mixed | self.shared.late.keys()
-        weighed = {place: torch.zeros(shape[::2], dtype=torch.float64) for place in weights}
+        weighed = {place: torch.zeros(shape[::2], dtype=torch.float64) for place in found.mixed}
         live, totals = trails.live(), {n: self._totals[n] for n in self._summed}
         plain = self.shared.plain.begin(found.early, trails.span, live, trails.count, totals)
         return _Left(inputs, weighed, plain)
@@ -146,15 +147,15 @@ class Back:
             self._totals[node][window] += vectors[node].sum(2)
 
     def _enter(self, trails: Trails, left: _Left) -> None:
-        """Add what each loss leaves at its own step alone, and clear what none goes through."""
-        left.weighed.update(left.weighing.norms())
-        times, own = trails.times - trails.span.start, torch.arange(trails.count)
-        for place, late in self.shared.late.items():
-            whole = left.weighed[place]
-            whole[times, own] = torch.hypot(whole[times, own], late[trails.times])
+        """Add what each loss leaves at its own step, and clear what none goes through."""
         past = trails.past(trails.span)
-        for place in self.shared.terms.mixed:
-            left.weighed[place].masked_fill_(past, 0.0)
+        for whole in left.weighed.values():
+            whole.masked_fill_(past, 0.0)
+        times, own = trails.times - trails.span.start, torch.arange(trails.count)
+        plain, nothing = left.weighing.norms(), torch.zeros(past.shape, dtype=torch.float64)
+        for place, alone in self.shared.alone.items():
+            left.weighed[place] = plain.get(place, nothing).clone()
+            left.weighed[place][times, own] = alone[trails.times]
 
     def _state(self, trails: Trails) -> Tensor:
         """(L, M, B) ||dE_t/ds_k||: what reaches s_k from the next step, or from its own loss."""

@@ -64,7 +64,7 @@ class Shared:
         direct: (T, B) ||dE_t/ds_t||.
         inside: (T, B) where adjoints end before the first step of all; None where they nowhere do.
         plain: the norms of terms that are products.
-        late: by weight (T,), norms of what each loss alone makes a term of, at its own step.
+        alone: by weight (T,), norms of the terms of each loss at its own step.
     """
 
     def __init__(self, ran: Ran, times: Sequence[int], inputs: Inputs, weights: bool) -> None:
@@ -88,7 +88,7 @@ class Shared:
         self.direct = together([None if d is None else d.detach() for d in ran.direct], 2)
         self.inside = self._inside()
         self.plain = Plain(self.terms, self.values, self.fixed, self.course, self.compiled.dtype)
-        self.late = self._late()
+        self.alone = self._alone()
 
     def kept(self, rows: int) -> Rows:
         """Room for what the loop keeps of so many rows."""
@@ -124,17 +124,16 @@ class Shared:
             return None
         return self.starts.ends(torch.arange(course.steps)).contiguous()
 
-    def _late(self) -> dict[int, Tensor]:
-        late = self.terms.late
-        if not self.terms.late_rows or not self.times:
+    def _alone(self) -> dict[int, Tensor]:
+        found, steps, batch = self.terms.own, self.course.steps, self.course.batch
+        if not self.terms.d or not self.times:
             return {}
-        given = [{**self.values, **self.first}[node] for node in late.given]
-        steps, batch = self.course.steps, self.course.batch
-        rows = late.run(given, self.fixed, steps, steps * batch)
-        every = torch.zeros(steps, dtype=torch.int64), torch.ones(steps, dtype=torch.int64)
-        weighing = self.plain.begin(self.terms.late_rows, slice(None), every, 1, {})
+        given = [{**self.values, **self.first}[node] for node in found.given]
+        rows = found.run(given, self.fixed, steps, steps * batch)
         apart = [row.unflatten(0, (steps, batch, 1)) for row in rows]
-        weighing.weigh(dict(zip(self.terms.late_rows, apart, strict=True)), 0)
+        every = torch.zeros(steps, dtype=torch.int64), torch.ones(steps, dtype=torch.int64)
+        weighing = self.plain.begin(self.terms.d, slice(None), every, 1, {})
+        weighing.weigh(dict(zip(self.terms.d, apart, strict=True)), 0)
         return {weight: leaf[:, 0] for weight, leaf in weighing.norms().items()}
 
 
@@ -142,7 +141,7 @@ def _values(ran: Ran, found: Terms, fixed: dict[Ref, Tensor], times: Sequence[in
     """What the way back reads at all steps, with the losses of the chosen times."""
     compiled, course, direction = ran.job.compiled, ran.job.course, found.direction
     needed = {*direction.taken, *found.sources.given, *found.rows.given, *found.sums.given}
-    needed |= {*found.late.given}
+    needed |= {*found.own.given}
     values = {n: _sound(course, ran.values[n].detach()) for n in needed if n in ran.values}
     chosen = torch.zeros(course.steps, course.batch, dtype=torch.bool)
     chosen[times] = True

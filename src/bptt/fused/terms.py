@@ -30,8 +30,8 @@ class Terms(NamedTuple):
         inputs, before: the gradients themselves, of leaves where they are wanted.
         early: every d that what comes from later steps moves.
         made: those of them that the loop does not keep.
-        late: computes every d that nothing but the loss at the same step moves: `late_rows`.
-        late_rows: those.
+        own: computes every d at a loss's own step, where nothing comes from later ones: `d`.
+        d: all of them.
         sources: computes every s.
         plain: the terms of the weights whose norm needs no matrix.
         sums: computes what is summed over rows: the gradients of `reached`.
@@ -48,8 +48,8 @@ class Terms(NamedTuple):
     before: Leaves
     early: tuple[int, ...]
     made: tuple[int, ...]
-    late: Parallel
-    late_rows: tuple[int, ...]
+    own: Parallel
+    d: tuple[int, ...]
     sources: Parallel
     plain: tuple[Term, ...]
     sums: Parallel
@@ -106,9 +106,8 @@ def _made(compiled: Compiled, own: Sequence[Tensor], wanted: Wanted) -> Terms:
     inputs = d_inputs if wanted.inputs == "vectors" else ()
     before = d_before if wanted.before else ()
     waiting = graph.descendants(graph.leaves("d_state"))
-    rows = dict.fromkeys(term.row for term in plain)
+    rows = tuple(dict.fromkeys(term.row for term in plain))
     early = tuple(row for row in rows if row in waiting)
-    late = tuple(row for row in rows if row not in waiting)
     given = compiled.backward(frozenset()).columns.given
     stored = [node for node in given if graph[node].op != "d_output"]
     state_norms = _norms(graph, d_before)
@@ -128,8 +127,8 @@ def _made(compiled: Compiled, own: Sequence[Tensor], wanted: Wanted) -> Terms:
         before,
         early,
         tuple(made),
-        parallel(graph, at_hand, late, compiled.dtype),
-        late,
+        parallel(graph, at_hand, rows, compiled.dtype),
+        rows,
         parallel(graph, stored, tuple(sources), compiled.dtype),
         plain,
         parallel(graph, at_hand, tuple(sums.values()), compiled.dtype),

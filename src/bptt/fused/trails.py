@@ -73,7 +73,7 @@ class Trails:
         small = {node for _, node in (*found.state_norms, *found.input_norms)}
         kept = found.direction.kept
         self._small = {part.name: part.node for part in kept if part.node in small}
-        self._clears = found.looks_everywhere
+        self._whole = found.looks_everywhere
         self._large = {part.name: part for part in kept if part.node not in small}
         whole = (self.span.stop - self.span.start) * self._width
         self._norms = {name: torch.empty(whole, 1, dtype=self._dtype) for name in self._small}
@@ -118,8 +118,8 @@ class Trails:
         kept, direction = self._room(window), self.shared.terms.direction
         if self.enters(window):
             self._go(window, self._rows(window), kept)
-            for name in self._large:
-                self._complete(window, name, kept[name], self._clears)
+            for name in self._large if self._whole else ():
+                self._complete(window, name, kept[name])
         elif self.shared.inside is None and direction.loop.stages:
             self._go_on(window, kept)
         else:
@@ -130,7 +130,7 @@ class Trails:
     def complete(self) -> None:
         """Once all windows are done: what is known of norms at every step of the span."""
         for name, leaf in self._norms.items():
-            self._complete(self.span, name, leaf, True)
+            self._complete(self.span, name, leaf)
 
     def norm(self, leaves: Leaves, window: slice) -> Tensor | None:
         """(L, M, B) the norm over some leaves, which the loop has kept the norm of each of."""
@@ -140,11 +140,11 @@ class Trails:
         return functools.reduce(torch.hypot, sizes) if sizes else None
 
     def live(self) -> tuple[Tensor, Tensor]:
-        """(L,) of each step the first loss time that goes through it, and the end of them."""
+        """(L,) of each step the first loss time that comes there from another, and their end."""
         steps = torch.arange(self.span.start, self.span.stop)
         if self.course.reverse:
-            return torch.zeros_like(steps), torch.searchsorted(self.times, steps, right=True)
-        return torch.searchsorted(self.times, steps), torch.full_like(steps, self.count)
+            return torch.zeros_like(steps), torch.searchsorted(self.times, steps)
+        return torch.searchsorted(self.times, steps, right=True), torch.full_like(steps, self.count)
 
     def take(self, node: int, window: slice, vectors: Values) -> Tensor:
         """(L, B, M, ...) a value at a window's steps, as each of the loss times meets it."""
@@ -243,13 +243,12 @@ class Trails:
             found[name] = known[: self.shape(window).numel()]
         return found
 
-    def _complete(self, window: slice, name: str, kept: Tensor, clears: bool) -> None:
-        """What each loss time has left at its own step; if asked for, zeros where none has been."""
+    def _complete(self, window: slice, name: str, kept: Tensor) -> None:
+        """Zeros where no loss time has been, and what each has left at its own step."""
         trail = kept.view(*self.shape(window), -1)
-        if clears:
-            part = slice(max(self._low, window.start), min(self._high, window.stop))
-            rows = trail[part.start - window.start : part.stop - window.start]
-            rows.masked_fill_(self.past(part)[:, None, :, None], 0.0)
+        part = slice(max(self._low, window.start), min(self._high, window.stop))
+        rows = trail[part.start - window.start : part.stop - window.start]
+        rows.masked_fill_(self.past(part)[:, None, :, None], 0.0)
         node = self.shared.terms.direction.names.kept[name]
         first = self.shared.first[node].to(trail.dtype)
         first = first.reshape(self.course.steps, self.course.batch, -1)
