@@ -36,6 +36,7 @@ class Credit:
             contributes (what the state that a sequence starts from contributes is its first
             step's); empty where parameters were left out.
         gradients: by name dE/dW, the sum of all terms.
+        run: the model as it was run, from which the vectors are found again.
 
     Steps and times are counted from 0, as torch's indices are.
     """
@@ -48,12 +49,12 @@ class Credit:
     inputs: np.ndarray | None
     parameters: dict[str, np.ndarray]
     gradients: dict[str, np.ndarray]
-    _run: Run
+    run: Run
 
     @property
     def notes(self) -> tuple[str, ...]:
         """Where the step has no derivative, so that gradients are of what stands for it."""
-        return self._run.notes
+        return self.run.notes
 
     def terms(self, t: int) -> dict[str, np.ndarray]:
         """By parameter (T, *shape): what each step contributes to dE_t/dW; their sum is dE_t/dW.
@@ -61,10 +62,10 @@ class Credit:
         Raises:
             ArgumentError: a t beyond the sequence; a model that has changed since.
         """
-        self._run.check_unchanged()
+        self.run.check_unchanged()
         found: dict[str, np.ndarray] = {}
-        for at in Back(self._run.passage, chosen([t], len(self.steps)), None, True).run():
-            for name, term in zip(self._run.names, at.terms, strict=True):
+        for at in Back(self.run.passage, chosen([t], len(self.steps)), None, True).run():
+            for name, term in zip(self.run.names, at.terms, strict=True):
                 if term is not None:
                     if name not in found:
                         found[name] = np.zeros((len(self.steps), *term.shape[2:]), _dtype(term))
@@ -88,7 +89,7 @@ class Credit:
             for known, times in pairs
             if known
             for name, gradient in zip(
-                self._run.names, self._run.gradient(Full(), times), strict=True
+                self.run.names, self.run.gradient(Full(), times), strict=True
             )
         ]
         return float(np.max(found, initial=0.0))

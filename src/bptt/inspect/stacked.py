@@ -48,7 +48,7 @@ class Stacked(nn.Module):
         return x, tuple(after)
 
     def _cells(self) -> list[nn.Module]:
-        return [cell for (cell,) in self.model._layers()]
+        return [cell for (cell,) in self.model.layers()]
 
 
 class ReadOut(Around):

@@ -70,13 +70,13 @@ class DropIn(torch.nn.RNNBase):
             dropout=self.dropout if self.training else 0.0,
             all_states=all_states,
         )
-        return through.run(self._layers(), unstack(hx, len(self.all_weights)))
+        return through.run(self.layers(), unstack(hx, len(self.all_weights)))
 
     def _step(self, weights: Weights) -> Step:
         """The cell of one layer and direction."""
         raise NotImplementedError
 
-    def _layers(self) -> Iterator[list[Step]]:
+    def layers(self) -> Iterator[list[Step]]:
         """Per layer its cells, on the weights as they are now."""
         steps = [self._step(self._named(weights)) for weights in self.all_weights]
         directions = 2 if self.bidirectional else 1

@@ -130,7 +130,12 @@ class Recurrent(nn.Module):
             dropout=self.dropout if self.training else 0.0,
             all_states=all_states,
         )
-        return through.run(self._layers(), self._states(state, through.batch_size))
+        return through.run(self.layers(), self._states(state, through.batch_size))
+
+    def layers(self) -> list[list[nn.Module]]:
+        """Per layer its cells: forward and, where there is one, reverse."""
+        cells, directions = list(self.cells), self._directions
+        return [cells[i : i + directions] for i in range(0, len(cells), directions)]
 
     def extra_repr(self) -> str:
         defaults = {"num_layers": 1, "bidirectional": False, "dropout": 0.0, "batch_first": False}
@@ -140,10 +145,6 @@ class Recurrent(nn.Module):
     @property
     def _directions(self) -> int:
         return 2 if self.bidirectional else 1
-
-    def _layers(self) -> list[list[nn.Module]]:
-        cells, directions = list(self.cells), self._directions
-        return [cells[i : i + directions] for i in range(0, len(cells), directions)]
 
     def _states(self, state: Any, batch_size: int) -> list:
         count = len(self.cells)

@@ -166,7 +166,7 @@ def draw(
         model, inputs, loss, targets=targets, times=spread(among, MOST_TIMES, at), state=state,
         lengths=lengths, reset=reset, reset_state=reset_state, backend=backend,
     )  # fmt: skip
-    ran = found._run.subject
+    ran = found.run.subject
     given = (ran.inputs, ran.state, ran.lengths, ran.reset, ran.reset_state, False)
     drawn = sketch(ran.cell, given, _has_output(found), ran.names() or None)
     layout = arrange(drawn)
@@ -175,7 +175,7 @@ def draw(
         sketch=drawn,
         layout=layout,
         credit=found,
-        flow=measure(found._run.passage, drawn, found.times.tolist(), window),
+        flow=measure(found.run.passage, drawn, found.times.tolist(), window),
         chosen=int(np.searchsorted(found.times, at)),
         window=window,
         names=tuple(names or [""] * steps),
@@ -204,7 +204,7 @@ def _within(at: int, steps: int) -> int:
 
 def _has_output(found: Credit) -> bool:
     """Whether the cell returns an output besides its state."""
-    protocol = found._run.passage.step.protocol
+    protocol = found.run.passage.step.protocol
     return protocol is not None and not protocol.bare
 
 
