@@ -87,7 +87,8 @@ def run(
         else:
             anew = _loop(job, direction, memories(job, direction, values, fixed), room)
     add_kept(direction, kept, values)
-    return _adjoints(job, direction, given, sums.after(job, direction, values, fixed), end, anew)
+    found = sums.after(job, direction, direction.after, values, fixed)
+    return _adjoints(job, direction, given, found, end, anew)
 
 
 def _loop(job: Job, direction: Direction, reads: Rows, room: Room) -> Rows:

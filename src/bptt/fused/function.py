@@ -8,7 +8,7 @@ from torch import Tensor
 
 from bptt.compiler.compiled import Direction
 from bptt.errors import NOT_TWICE, BackendError
-from bptt.fused import backward, checkpointed, forward, ordinary, windows
+from bptt.fused import ahead, back, backward, checkpointed, forward, windows
 from bptt.fused.job import Given, Job, Values
 from bptt.methods import Checkpointed
 from bptt.step import Leaves
@@ -29,8 +29,8 @@ def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
 
 
 def _forward(job: Job, given: Given, direction: Direction) -> tuple[Leaves, Leaves, Values]:
-    if ordinary.is_ordinary(job, direction) and direction.keeps_states:
-        return ordinary.ahead(job, direction).run(job, given)
+    if ahead.goes(job, direction):
+        return ahead.ahead(job, direction).run(job, given)
     return forward.run(job, given, direction.once.run(given.own), direction)
 
 
@@ -41,8 +41,8 @@ class _Fused(torch.autograd.Function):
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         given, direction = job.split(tensors), job.compiled.forward
         outputs, final, values = _forward(job, given, direction)
-        back = job.compiled.backward(frozenset())
-        nodes = [node for node in back.taken if node in values]
+        taken = job.compiled.backward(frozenset()).taken
+        nodes = [node for node in taken if node in values]
         ctx.nodes, ctx.job = nodes, job
         ctx.save_for_backward(*tensors, *(values[node] for node in nodes))
         return _results(ctx, outputs, final)
@@ -56,10 +56,10 @@ class _Fused(torch.autograd.Function):
             return None, *_again(job, given, adjoints, wanted)
         values = dict(zip(ctx.nodes, saved[len(saved) - len(ctx.nodes) :], strict=True))
         direction = backward.direction(job, adjoints)
-        if ordinary.is_ordinary(job, direction):
-            back = ordinary.back(job, direction)
-            if back.is_one_window(job.course):
-                return None, *back.run(job, given, values, adjoints, wanted)
+        if back.goes(job, direction):
+            way = back.back(job, direction)
+            if way.is_one_window(job.course):
+                return None, *way.run(job, given, values, adjoints, wanted)
         fixed = direction.once.run(given.own)
         found = windows.run(job, given, fixed, direction, values, adjoints)
         return None, *backward.gradients(job, given, found, wanted)

@@ -74,12 +74,12 @@ def room_of(
         rooms: those of earlier segments.
     """
     course = job.course
-    shifted = initial is not None and direction.reads_states and _shifted(course)
-    key = course.steps, shifted
+    beside = initial is not None and direction.reads_states and shifted(course)
+    key = course.steps, beside
     room = None if rooms is None else rooms.get(key)
     if room is None:
         own = begin if rooms is None else {name: leaf.clone() for name, leaf in begin.items()}
-        room = _made(job, direction, own, shifted)
+        room = _made(job, direction, own, beside)
         if rooms is not None:
             rooms[key] = room
     else:
@@ -94,16 +94,16 @@ def room_of(
     return room
 
 
-def _made(job: Job, direction: Direction, begin: Rows, shifted: bool) -> Room:
+def _made(job: Job, direction: Direction, begin: Rows, beside: bool) -> Room:
     """A new room.
 
-    Where the state before each step is the one stored a step earlier (`shifted`), its memory has
+    Where the state before each step is the one stored a step earlier (`beside`), its memory has
     one step more than the sequence, with the first state in it: both are views of that.
     """
     course, dtype, batch = job.course, job.compiled.dtype, job.course.batch
     room = Room(begin, {})
     for name, _, shape, leaf, _ in direction.kept:
-        if leaf is None or not shifted:
+        if leaf is None or not beside:
             room.kept[name] = torch.empty(course.steps * batch, *shape, dtype=dtype)
         else:
             whole = torch.empty((course.steps + 1) * batch, *shape, dtype=dtype)
@@ -113,7 +113,7 @@ def _made(job: Job, direction: Direction, begin: Rows, shifted: bool) -> Room:
     return room
 
 
-def _shifted(course: Course) -> bool:
+def shifted(course: Course) -> bool:
     """Whether the state before each step is the one that was stored a step earlier."""
     return course.reset is None and not (course.reverse and course.lengths is not None)
 
@@ -202,24 +202,23 @@ def memories(job: Job, direction: Direction, values: Values, fixed: Fixed) -> Ro
 def step_reads(job: Job, direction: Direction, values: Values) -> Rows:
     """What a loop reads at each step."""
     dtype = job.compiled.dtype
-    return {name: _real(values[node], dtype) for name, node in direction.names.step.items()}
+    return {name: real(values[node], dtype) for name, node in direction.names.step.items()}
 
 
 def fixed_reads(job: Job, direction: Direction, fixed: Fixed) -> Rows:
     """What a loop reads that is the same at all steps."""
     graph, names, dtype = direction.columns.graph, direction.names, job.compiled.dtype
     reads = {
-        name: _real(fixed[graph[node].attributes[0]], dtype)
-        for name, node in names.sequence.items()
+        name: real(fixed[graph[node].attributes[0]], dtype) for name, node in names.sequence.items()
     }
     for name, part in names.fixed.items():
         tensor = fixed[graph[part.node].attributes[0]]
         if part.stop is None:
-            reads[name] = _real(tensor, dtype)
+            reads[name] = real(tensor, dtype)
         else:
             reads[name] = part.rows_of(tensor, dtype)
     return reads
 
 
-def _real(tensor: Tensor, dtype: torch.dtype) -> Tensor:
+def real(tensor: Tensor, dtype: torch.dtype) -> Tensor:
     return (tensor if tensor.dtype is dtype else tensor.to(dtype)).contiguous()

@@ -8,6 +8,8 @@ where they are few, they are filled with what is safe.
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
+from bptt.compiler.graph import SUMS
+from bptt.compiler.parallel import Parallel
 from bptt.course import Course
 from bptt.fused.job import Job, Values
 from bptt.fused.loop import Fixed
@@ -15,43 +17,58 @@ from bptt.fused.loop import Fixed
 FEW = 4  # one row in so many that does not count: leaving those out takes longer than they do
 
 
-def after(job: Job, direction: Direction, values: Values, fixed: Fixed) -> dict[int, Tensor]:
-    """Gradients of inputs and weights, by node."""
-    course, run, nodes = job.course, direction.after, direction.columns.after
+def after(
+    job: Job, direction: Direction, run: Parallel, values: Values, fixed: Fixed
+) -> dict[int, Tensor]:
+    """Gradients of inputs and weights, by node.
+
+    Args:
+        job: what was run.
+        direction: the way back.
+        run: its `after`; or its `rest`, where values hold what the loop has summed.
+        values: what there is after the loop.
+        fixed: what the direction computes once.
+    """
+    course, nodes = job.course, direction.columns.after
     rows, dead = course.steps * course.batch, course.dead
     if dead is None or not len(dead):
         given = [values[node] for node in run.given]
     elif direction.tells_rows_apart or (direction.bounded and len(dead) * FEW < rows):
-        given = _filled(job, direction, values, dead)
+        given = _filled(job, direction, run, values, dead)
     else:
-        return _left_out(course, direction, values, fixed)
+        return _left_out(course, direction, run, values, fixed)
     return dict(zip(nodes, run.run(given, fixed, course.steps, rows), strict=True))
 
 
 def _left_out(
-    course: Course, direction: Direction, values: Values, fixed: Fixed
+    course: Course, direction: Direction, run: Parallel, values: Values, fixed: Fixed
 ) -> dict[int, Tensor]:
     """From the rows that count, brought together."""
     assert course.live is not None
-    run, index, graph = direction.after, course.live.nonzero().flatten(), direction.columns.graph
-    given = [values[node].index_select(0, index) for node in run.given]
+    index, graph = course.live.nonzero().flatten(), direction.columns.graph
+    given = [
+        values[node] if graph[node].op in SUMS else values[node].index_select(0, index)
+        for node in run.given
+    ]
     found = run.run(given, fixed, course.steps, len(index))
     return {
-        node: tensor if graph[node].op in ("outer", "total", "linear") else
+        node: tensor if graph[node].op in SUMS else
         tensor.new_zeros(len(course.live), *tensor.shape[1:]).index_copy_(0, index, tensor)
         for node, tensor in zip(direction.columns.after, found, strict=True)
     }  # fmt: skip
 
 
-def _filled(job: Job, direction: Direction, values: Values, dead: Tensor) -> list[Tensor]:
+def _filled(
+    job: Job, direction: Direction, run: Parallel, values: Values, dead: Tensor
+) -> list[Tensor]:
     """What the column takes, safe in rows that do not count."""
-    kept = direction.names.kept.values()  # zero there: the loop's own
+    kept = {*direction.names.kept.values(), *direction.names.totals.values()}  # zero there: its own
     known = {
         *job.compiled.forward.names.kept.values(),  # as forward left them: zero
         *(slot.node for slot in job.compiled.states),  # or the state that a sequence ended with
     }
     given = []
-    for node in direction.after.given:
+    for node in run.given:
         value = values[node]
         if node in direction.adjoints:
             value = value if node in kept else value.clone().index_fill_(0, dead, 0.0)

@@ -77,18 +77,17 @@ class Kernel:
     def run_at(
         self, places: Sequence[int], addresses: Sequence[int], shape: tuple[int, int], rows: Rows
     ) -> None:
-        """`run`, for a caller who knows that every tensor fits; there are no resets.
+        """`run`, for a caller who knows that every tensor fits.
 
         Args:
-            places: the slots of everything that the loop reads and fills.
+            places: the slots of everything that the loop reads and fills, and of resets.
             addresses: what stands there: addresses, and a matrix's strides.
             shape: T and B.
-            rows: every sequence through all steps.
+            rows: every sequence, through all steps or its own.
         """
         free = self._free(rows, shape)
         call = free.pop() if free else self._call(rows, shape)
         values = call.values
-        values[self.slots["mask"]] = 0
         for place, address in zip(places, addresses, strict=True):
             values[place] = address
         _run(call)
