@@ -1006,6 +1006,22 @@ def test_torch_compile_breaks_once_and_agrees():
     assert explained.graph_break_count == 1
 
 
+@pytest.mark.parametrize("backend", ["auto", "reference"])
+@pytest.mark.parametrize("method", [bptt.Full(), bptt.Truncated(2, 3), bptt.Checkpointed("1MB")])
+def test_several_gradients_at_once_are_refused_with_a_way_out(method, backend):
+    x = torch.zeros(6, 2, 3, requires_grad=True)
+    outputs, _ = bptt.unroll(Elman(3, 4), x, method=method, backend=backend)
+    several = torch.ones(5, *outputs.shape)
+    with pytest.raises(RuntimeError, match=r"one gradient.*retain_graph=True"):
+        torch.autograd.grad(outputs, x, several, is_grads_batched=True)
+
+
+def test_forward_mode_is_refused_with_a_way_out():
+    x = torch.zeros(4, 2, 3)
+    with torch.autograd.forward_ad.dual_level(), pytest.raises(RuntimeError, match=r"\.backward"):
+        bptt.unroll(Elman(3, 4), torch.autograd.forward_ad.make_dual(x, x))
+
+
 @pytest.mark.parametrize("transform", ["grad", "vmap"])
 def test_torch_func_is_refused_with_a_way_out(transform):
     cell = Elman(2, 3)
@@ -1200,6 +1216,22 @@ WRONG = {
             (S, torch.zeros(2, dtype=torch.int64)),
         ),
     ),
+    "reset_state without reset": (
+        ValueError,
+        "no `reset` was given",
+        lambda c: bptt.unroll(c, X, reset_state=S),
+    ),
+    "a step of one argument": (
+        TypeError,
+        r"cell\(x_t, state\).*got Linear\(input",
+        lambda c: bptt.unroll(torch.nn.Linear(3, 3).double(), X, S),
+    ),
+    "a method's class": (
+        TypeError,
+        "got the class Truncated",
+        lambda c: bptt.unroll(c, X, method=bptt.Truncated),
+    ),
+    "numpy": (TypeError, r"torch\.as_tensor", lambda c: bptt.unroll(c, X.numpy())),
     "output without rows": (
         TypeError,
         "a row for each of the 2",

@@ -1,6 +1,6 @@
 """What `unroll` is given, checked: an error names the argument, what it got and what it needs."""
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from typing import Any, get_args
 
 import torch
@@ -8,11 +8,10 @@ from torch import Tensor, nn
 
 from bptt.errors import ArgumentError, BackendError, CellError, StructureError
 from bptt.methods import Method
-from bptt.step import Arguments, Leaves
+from bptt.step import Leaves
 from bptt.structure import describe, leaves_of, structure
 
 BACKENDS = ("auto", "cpu", "reference")
-DIMENSIONS = {"inputs": 3, "state": 2}  # of a tensor of plain features
 
 
 def not_transformed() -> None:
@@ -30,6 +29,28 @@ def not_transformed() -> None:
         )
 
 
+def not_batched(adjoints: Sequence[Tensor | None]) -> None:
+    """The way back goes for one gradient of the outputs at a time.
+
+    Args:
+        adjoints: what autograd gives for the outputs, None where they do not count.
+
+    Raises:
+        BackendError: it was called for many at once.
+    """
+    given = (adjoint for adjoint in adjoints if adjoint is not None)
+    if torch._C._functorch.peek_interpreter_stack() is not None or any(map(_is_batched, given)):
+        raise BackendError(
+            "The backward pass of bptt.unroll expected one gradient of its outputs, got several "
+            "at once (is_grads_batched=True, vectorize=True or a transform of torch.func). Take "
+            "them in a loop with retain_graph=True, or repeat the sequences along the batch."
+        )
+
+
+def _is_batched(tensor: Tensor) -> bool:
+    return torch._C._functorch.is_legacy_batchedtensor(tensor)
+
+
 def choices(cell: Any, method: Any, backend: Any) -> None:
     if not callable(cell):
         raise CellError(
@@ -40,7 +61,10 @@ def choices(cell: Any, method: Any, backend: Any) -> None:
     one_step(cell)
     if not isinstance(method, Method):
         names = ", ".join(f"bptt.{kind.__name__}" for kind in get_args(Method))
-        raise StructureError(f"method: expected one of {names}, got {describe(method)}.")
+        given = f"the class {method.__name__}" if isinstance(method, type) else describe(method)
+        raise StructureError(
+            f"method: expected one of {names}, such as method=bptt.Truncated(20, 40), got {given}."
+        )
     if backend not in BACKENDS:
         raise BackendError(f"backend: this version has {_listed(BACKENDS)}, not {backend!r}.")
 
@@ -78,7 +102,8 @@ def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
     leaves = leaves_of(given)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise StructureError(
-            f"inputs: expected a tensor (T, B, ...) or a pytree of them, got {describe(given)}."
+            f"inputs: expected a tensor (T, B, ...) or a pytree of them, got {describe(given)}. "
+            "torch.as_tensor makes tensors of arrays and lists."
         )
     first = leaves[0]
     for leaf in leaves:
@@ -95,18 +120,18 @@ def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
             )
     if isinstance(given, Tensor) and first.dim() != 3 and _takes_features(cell, first):
         raise ArgumentError(
-            f"inputs: expected (T, B, {_size(cell)}), as the cell's input_size says, got "
-            f"{tuple(first.shape)}. A single sequence (T, {_size(cell)}) becomes a batch by "
+            f"inputs: expected (T, B, {size(cell)}), as the cell's input_size says, got "
+            f"{tuple(first.shape)}. A single sequence (T, {size(cell)}) becomes a batch by "
             "unsqueeze(1)."
         )
     return leaves, first.shape[0], first.shape[1], first.device
 
 
 def _takes_features(cell: Any, leaf: Tensor) -> bool:
-    return leaf.is_floating_point() and isinstance(_size(cell), int)
+    return leaf.is_floating_point() and isinstance(size(cell), int)
 
 
-def _size(cell: Any) -> Any:
+def size(cell: Any) -> Any:
     """What torch.nn and the field call the number of features of x_t, where a cell says it."""
     return getattr(cell, "input_size", None)
 
@@ -122,19 +147,20 @@ def lengths(given: Any, steps: int, batch: int, device: torch.device) -> Tensor 
     if not counts.numel():
         counts = counts.long()
     if counts.is_floating_point() or counts.is_complex() or counts.dtype == torch.bool:
-        raise StructureError(f"lengths: expected integers, got {_dtype(counts)}.")
+        raise StructureError(f"lengths: expected integers, got {dtype(counts)}.")
     if counts.shape != (batch,):
         raise ArgumentError(
             f"lengths: expected one for each of the {batch} sequences, shape ({batch},), got shape "
             f"{tuple(counts.shape)}."
         )
-    least, most = counts.aminmax()
-    if not 0 <= int(least) <= int(most) <= steps:
+    numbers = counts.tolist()
+    least = min(numbers)
+    if not 0 <= least <= max(numbers) <= steps:
         row = int(((counts < 0) | (counts > steps)).nonzero()[0])
         raise ArgumentError(
             f"lengths: expected 0 to T = {steps}, got {int(counts[row])} for sequence {row}."
         )
-    return None if int(least) == steps else counts.to(device, torch.int64)
+    return None if least == steps else counts.to(device, torch.int64)
 
 
 def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | None:
@@ -142,7 +168,7 @@ def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | 
     if given is None:
         return None
     if not isinstance(given, Tensor) or given.dtype != torch.bool:
-        kind = _dtype(given) if isinstance(given, Tensor) else type(given).__name__
+        kind = dtype(given) if isinstance(given, Tensor) else type(given).__name__
         raise StructureError(
             f"reset: expected a bool tensor of shape (T, B) = ({steps}, {batch}), got {kind}."
         )
@@ -174,6 +200,15 @@ def state(given: Any, batch: int, device: torch.device, name: str = "state") -> 
     return leaves
 
 
+def needs_reset(reset_state: Any, reset: Any) -> None:
+    """A state to start afresh from is of use where something starts afresh."""
+    if reset is None and reset_state is not None:
+        raise ArgumentError(
+            "reset_state: it says what resets start from, and no `reset` was given. Pass "
+            "reset=, a (T, B) bool tensor, with it; what the first step starts from is `state`."
+        )
+
+
 def reset_state(given: Any, like: Any, batch: int) -> Leaves:
     """The leaves of a reset state, broadcast to the state's shapes."""
     leaves = structure(like).flatten(given)
@@ -193,100 +228,14 @@ def reset_state(given: Any, like: Any, batch: int) -> Leaves:
             ) from error
         if leaf.dtype != target.dtype or leaf.device != target.device:
             raise ArgumentError(
-                f"reset_state: expected {_dtype(target)} on {target.device} like the state, got "
-                f"{_dtype(leaf)} on {leaf.device}."
+                f"reset_state: expected {dtype(target)} on {target.device} like the state, got "
+                f"{dtype(leaf)} on {leaf.device}."
             )
     return expanded
 
 
-def explain(
-    error: Exception,
-    cell: Any,
-    given_inputs: Any,
-    given: Any,
-    arguments: Arguments,
-    start: Callable[[Any], Any],
-) -> None:
-    """Say which argument a cell's own error comes from, where that can be told.
-
-    Args:
-        error: what the cell, or torch inside it, raised.
-        cell: the cell.
-        given_inputs: the inputs it was given.
-        given: the state it was given.
-        arguments: the leaves of inputs and state.
-        start: what the cell itself would start from, None if it does not say.
-
-    Raises:
-        StructureError: the state's structure is not that of the cell's own initial state.
-        ArgumentError: sizes, dtype or device of inputs or state are not those of the cell.
-    """
-    ours = isinstance(error, (ArgumentError, BackendError, CellError, StructureError))
-    if ours:
-        return
-    _not_a_list(given_inputs, error)
-    if not isinstance(cell, nn.Module):
-        return
-    own = start(cell)
-    if own is not None:
-        _same_structure(given, own, error)
-    _same_sizes("inputs", arguments.inputs, "input_size", cell, error)
-    _same_sizes("state", arguments.initial, "hidden_size", cell, error)
-    parameter = next((p for p in cell.parameters() if p.is_floating_point()), None)
-    if parameter is not None:
-        for leaf in arguments.inputs:
-            if leaf.is_floating_point() or isinstance(_size(cell), int):
-                _same_place("inputs", leaf, parameter, error)
-        for leaf in arguments.initial:
-            if leaf.is_floating_point():
-                _same_place("state", leaf, parameter, error)
-
-
-def _not_a_list(given: Any, error: Exception) -> None:
-    """A sequence is one tensor; a list of its steps is the commonest mistake."""
-    if isinstance(given, (list, tuple)) and all(isinstance(leaf, Tensor) for leaf in given):
-        raise ArgumentError(
-            f"inputs: expected a tensor (T, B, ...), got a {type(given).__name__} of {len(given)} "
-            "tensors, which the cell could not take as x_t. If they are the steps of a sequence, "
-            "torch.stack them."
-        ) from error
-
-
-def _same_structure(given: Any, own: Any, error: Exception) -> None:
-    if structure(own).flatten(given) is None:
-        raise StructureError(
-            f"state: expected the structure of the cell's initial_state, {describe(own)}, got "
-            f"{describe(given)}."
-        ) from error
-
-
-def _same_sizes(
-    argument: str, leaves: Leaves, attribute: str, cell: nn.Module, error: Exception
-) -> None:
-    """`cell.input_size` and `cell.hidden_size` are names that torch.nn and the field agree on."""
-    size = getattr(cell, attribute, None)
-    for leaf in leaves:
-        if isinstance(size, int) and leaf.dim() == DIMENSIONS[argument] and leaf.shape[-1] != size:
-            raise ArgumentError(
-                f"{argument}: expected {size} features, as the cell's {attribute} says, got shape "
-                f"{tuple(leaf.shape)}."
-            ) from error
-
-
-def _same_place(argument: str, leaf: Tensor, parameter: Tensor, error: Exception) -> None:
-    if leaf.device != parameter.device:
-        raise ArgumentError(
-            f"{argument}: expected it on {parameter.device} with the cell's parameters, got "
-            f"{leaf.device}. Move one of them with .to()."
-        ) from error
-    if leaf.dtype != parameter.dtype:
-        raise ArgumentError(
-            f"{argument}: expected {_dtype(parameter)} like the cell's parameters, got "
-            f"{_dtype(leaf)}. Convert it with .to({parameter.dtype}), or the cell."
-        ) from error
-
-
-def _dtype(tensor: Tensor) -> str:
+def dtype(tensor: Tensor) -> str:
+    """A tensor's dtype in a word."""
     return str(tensor.dtype).removeprefix("torch.")
 
 

@@ -106,6 +106,7 @@ def prepare(
         cell.begin(batch)
     lengths = check.lengths(lengths, steps, batch, device) if batch else None
     reset = check.reset(reset, steps, batch, device)
+    check.needs_reset(reset_state, reset)
     dtype = _autocast_dtype(cell, device)
     with numerics.autocast_off(device.type):
         needs_fresh = state is None or (reset is not None and reset_state is None)

@@ -6,7 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from bptt import check, engine, finite, fused, numerics, plans
+from bptt import cause, engine, finite, fused, numerics, plans
 from bptt.course import Course
 from bptt.draws import Draws
 from bptt.listeners import LISTENERS
@@ -56,10 +56,12 @@ def unroll(
         alone), and the final state, (B, ...) per leaf.
 
     Raises:
-        ArgumentError: (a ValueError) a shape, dtype, device or value that does not fit.
+        ArgumentError: (a ValueError) a shape, dtype, device or value that does not fit, or a
+            `reset_state` without `reset`.
         StructureError: (a TypeError) a state or result of another structure than needed.
         CellError: (a TypeError) a cell that does not keep the protocol of a step.
-        BackendError: (a RuntimeError) a backend that is not here.
+        BackendError: (a RuntimeError) a backend that is not here; a transform of torch.func,
+            forward-mode differentiation or, going back, several gradients at once.
 
     Random operations in a step are drawn anew at each step; one seed per call is taken from torch's
     generator, so `torch.manual_seed` makes a call repeatable. Autocast is off inside.
@@ -136,7 +138,7 @@ def finish(ready: Ready, cell: Any, inputs: Any) -> tuple[Any, Any]:
         try:
             outputs, final = _run(ready)
         except (RuntimeError, TypeError, AttributeError, LookupError) as error:
-            check.explain(error, cell, inputs, ready.state, ready.arguments, _own_start)
+            cause.explain(error, cell, inputs, ready.state, ready.arguments, _own_start)
             raise
     return ready.step.unflatten(outputs, final)
 

@@ -5,7 +5,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from bptt import edges
+from bptt import check, edges
 from bptt.backends import reference, replayed
 from bptt.backends.product import Found, is_real
 from bptt.backends.reference import (
@@ -95,6 +95,7 @@ class _Unroll(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        check.not_batched(adjoints)
         job, saved = ctx.job, list(ctx.saved_tensors)
         tensors = saved[: ctx.sizes[0]]
         with plain_numerics(tensors[0].device.type):

@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt import check
 from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Rerun, Taken, Trajectory
@@ -51,6 +52,7 @@ class Segmented(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        check.not_batched(adjoints)
         job, saved = ctx.job, list(ctx.saved_tensors)
         tensors, states = saved[: ctx.count], iter(saved[ctx.count :])
         with plain_numerics(tensors[0].device.type):

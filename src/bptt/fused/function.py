@@ -6,6 +6,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt import check
 from bptt.compiler.compiled import Direction
 from bptt.errors import NOT_TWICE, BackendError
 from bptt.fused import ahead, back, backward, checkpointed, forward, windows
@@ -49,6 +50,7 @@ class _Fused(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        check.not_batched(adjoints)
         job, saved = ctx.job, ctx.saved_tensors
         given = job.split(saved[: len(saved) - len(ctx.nodes)])
         wanted = ctx.needs_input_grad[1:]
@@ -78,6 +80,7 @@ class _Segmented(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        check.not_batched(adjoints)
         laid, saved, wanted = ctx.laid, ctx.saved_tensors, ctx.needs_input_grad[1:]
         job, count = laid.job, len(wanted)
         given, states = job.split(saved[:count]), iter(saved[count:])
