@@ -40,9 +40,16 @@ class Course:
     @functools.cached_property
     def dead(self) -> Tensor | None:
         """Which of (T * B) rows do not count; None if all do."""
-        if self.live is None:
+        if self.lengths is None:
             return None
-        return torch.from_numpy(np.flatnonzero(~self.live.numpy()))  # a fifth of torch's time
+        lengths, least = self.lengths.numpy(), self.least  # a fifth of torch's time
+        rows = np.flatnonzero(np.arange(least, self.steps)[:, None] >= lengths)
+        return torch.from_numpy(rows + least * self.batch)
+
+    @functools.cached_property
+    def least(self) -> int:
+        """Steps that all sequences have."""
+        return self.steps if self.lengths is None else int(self.lengths.numpy().min())
 
     def to_time(self, numbers: Tensor) -> Tensor:
         """(T, B, ...) in the order of processing, in the order of time."""

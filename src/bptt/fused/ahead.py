@@ -5,7 +5,6 @@ from collections.abc import Iterator
 import torch
 from torch import Tensor
 
-from bptt import starts
 from bptt.compiler.compiled import Compiled, Direction, Kept
 from bptt.course import Course
 from bptt.fused import ordinary
@@ -13,7 +12,7 @@ from bptt.fused.forward import computed, given_values
 from bptt.fused.forward import like as beside
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import flat_leaf, shifted
-from bptt.fused.ordinary import Carries, Loop, like
+from bptt.fused.ordinary import Carries, Loop, cleared, like
 from bptt.step import Leaves
 
 
@@ -52,13 +51,9 @@ class Ahead:
             values.update(computed(direction.before, columns.before, values, fixed, course))
         begin = [flat_leaf(leaf, self._dtype) for leaf in given.initial]
         fresh = [flat_leaf(leaf, self._dtype) for leaf in given.fresh]
-        carries = Carries(
-            begin, [torch.empty_like(leaf) for leaf in begin], [0] * len(begin), fresh
-        )
+        carries = Carries.of(begin, fresh)
         kept = [self._memory(course, part, carries, values) for part in direction.kept]
         self._loop.run(course, values, fixed, kept, carries)
-        if direction.reads_states and not shifted(course):
-            self._add_states(course, carries, values)
         after: Values = {}
         if columns.after:
             after = computed(direction.after, columns.after, values, fixed, course)
@@ -67,32 +62,34 @@ class Ahead:
         return outputs, list(map(like, carries.end, given.initial)), values
 
     def _memory(self, course: Course, part: Kept, carries: Carries, values: Values) -> Tensor:
-        """What the loop is to keep; of a state, beside the first, so that both ends can be read."""
-        batch, leaf = course.batch, part.leaf
-        rows = course.steps * batch
-        if leaf is None or not (self._direction.reads_states and shifted(course)):
-            memory = torch.empty(rows, *part.shape, dtype=self._dtype)
-        else:
-            whole = torch.empty(rows + batch, *part.shape, dtype=self._dtype)
-            early, late = whole[:-batch], whole[batch:]
-            memory, before = (early, late) if course.reverse else (late, early)
-            carries.heads[leaf] = (whole[rows:] if course.reverse else whole).data_ptr()
+        """What the loop is to keep; of a state, what each step begins with too."""
+        leaf, memory = part.leaf, None
+        if leaf is not None and self._direction.reads_states:
+            if shifted(course):
+                memory, before = self._shifted(course, part, carries)
+            else:
+                before = self._empty(course, part)
+                carries.before[leaf] = before.data_ptr()
             if leaf in self._before:
                 values[self._before[leaf]] = before
-        if course.dead is not None:  # no loop stores anything there, but sums read it
-            memory.index_fill_(0, course.dead, 0.0)
+        if memory is None:
+            memory = self._empty(course, part)
         values[part.node] = memory
         return memory
 
-    def _add_states(self, course: Course, carries: Carries, values: Values) -> None:
-        """The states before each step, where that is not the one stored a step earlier."""
-        for part in self._direction.kept:
-            node = None if part.leaf is None else self._before.get(part.leaf)
-            if node is not None:
-                first, fresh = carries.begin[part.leaf], carries.fresh
-                after = values[part.node].view(course.steps, *first.shape)
-                found = starts.before(course, after, first, fresh[part.leaf] if fresh else None)
-                values[node] = found.view(-1, *part.shape)
+    def _empty(self, course: Course, part: Kept) -> Tensor:
+        memory = torch.empty(course.steps * course.batch, *part.shape, dtype=self._dtype)
+        return cleared(course, memory)
+
+    def _shifted(self, course: Course, part: Kept, carries: Carries) -> tuple[Tensor, Tensor]:
+        """States, and those that steps begin with: the same a step later, beside the first."""
+        batch, leaf = course.batch, part.leaf
+        assert leaf is not None
+        whole = torch.empty((course.steps + 1) * batch, *part.shape, dtype=self._dtype)
+        early, late = whole[:-batch], whole[batch:]
+        memory, before = (early, late) if course.reverse else (late, early)
+        carries.heads[leaf] = (whole[-batch:] if course.reverse else whole).data_ptr()
+        return cleared(course, memory), before
 
     def _output(
         self,
@@ -103,9 +100,9 @@ class Ahead:
         copied: bool,
         shape: tuple[int, ...],
     ) -> Tensor:
-        whole, live = values[node], course.live
-        if live is not None and node in after:
-            whole = torch.where(beside(live, whole), whole, 0.0)
+        whole = values[node]
+        if node in after and course.live is not None:
+            whole = torch.where(beside(course.live, whole), whole, 0.0)
         elif copied:
             whole = whole.clone()
         return whole.reshape(course.steps, course.batch, *shape).detach()

@@ -12,7 +12,7 @@ from bptt.fused import ordinary, sums, windows
 from bptt.fused.forward import computed
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import flat_leaf
-from bptt.fused.ordinary import Carries, Fixed, Loop, like
+from bptt.fused.ordinary import Carries, Fixed, Loop, cleared, like
 from bptt.methods import Full
 from bptt.step import Leaves
 
@@ -91,16 +91,15 @@ class Back:
             if carried
         ]
         fresh = [] if course.reset is None else [torch.zeros_like(leaf) for leaf in begin]
-        return Carries(begin, [torch.empty_like(leaf) for leaf in begin], [0] * len(begin), fresh)
+        return Carries.of(begin, fresh)
 
     def _run_loop(self, course: Course, values: Values, fixed: Fixed, carries: Carries) -> None:
         """Adds to the values what the loop keeps, and the sums that it adds up."""
         direction, kept = self._direction, []
         for part in direction.kept:
             rows = course.steps * course.batch
-            memory = values[part.node] = torch.empty(rows, *part.shape, dtype=self._dtype)
-            if course.dead is not None:  # no loop stores anything there, but sums read it
-                memory.index_fill_(0, course.dead, 0.0)
+            memory = torch.empty(rows, *part.shape, dtype=self._dtype)
+            values[part.node] = cleared(course, memory)
             kept.append(memory)
         added = [torch.empty(course.batch, *shape, dtype=self._dtype) for shape in self._totals]
         self._loop.run(course, values, fixed, [*kept, *added], carries)

@@ -8,6 +8,7 @@ longer than computing.
 from collections.abc import Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
 from bptt.backends.cpu.kernel import Rows
@@ -21,7 +22,7 @@ from bptt.fused.loop import real
 from bptt.step import Leaves
 
 Fixed = dict[Ref, Tensor]
-ENDS = ("begin", "end", "head", "fresh")
+ENDS = ("begin", "end", "head", "before", "fresh")
 UP, DOWN = Rows(), Rows(direction=-1)
 
 
@@ -36,21 +37,31 @@ class Carries(NamedTuple):
     Attributes:
         begin: what it begins with.
         end: filled with what it ends with.
-        heads: addresses where what it begins with is stored too; 0 for nowhere.
         fresh: what resets start from, or, going back, add to; none where there are no resets.
+        heads: addresses where what it begins with is stored too; 0 for nowhere.
+        before: addresses where each step's beginning is stored; 0 for nowhere.
     """
 
     begin: Leaves
     end: Leaves
-    heads: Sequence[int]
     fresh: Leaves
+    heads: list[int]
+    before: list[int]
+
+    @classmethod
+    def of(cls, begin: Leaves, fresh: Leaves) -> "Carries":
+        """What begins and starts afresh with these, and is stored nowhere else so far."""
+        count, end = len(begin), [torch.empty_like(leaf) for leaf in begin]
+        return cls(begin, end, fresh, [0] * count, [0] * count)
 
     def addresses(self) -> list[int]:
         """In the order of ENDS, leaf by leaf."""
         fresh = [leaf.data_ptr() for leaf in self.fresh] or [0] * len(self.begin)
         found: list[int] = []
-        for first, last, head, anew in zip(self.begin, self.end, self.heads, fresh, strict=True):
-            found += (first.data_ptr(), last.data_ptr(), head, anew)
+        for first, last, *rest in zip(
+            self.begin, self.end, self.heads, self.before, fresh, strict=True
+        ):
+            found += (first.data_ptr(), last.data_ptr(), *rest)
         return found
 
 
@@ -96,6 +107,8 @@ class Loop:
     ) -> None:
         """Fill what is kept, and the carries' ends."""
         dtype, back, mask = self._dtype, self._backward, course.reset
+        if mask is None and any(carries.before):  # with a mask alone each step's beginning is told
+            mask = torch.zeros(course.steps, course.batch, dtype=torch.bool)
         read = [real(values[node], dtype) for node in self._nodes]
         read += [real(fixed[ref], dtype) for ref in self._weights]
         addresses = [0 if mask is None else mask.data_ptr(), int(back)]
@@ -108,8 +121,16 @@ class Loop:
         addresses += carries.addresses()
         rows = DOWN if course.reverse != back else UP
         if course.lengths is not None:
-            rows = rows._replace(steps=course.lengths)
+            lengths = course.lengths
+            rows = rows._replace(steps=lengths, name=lengths.numpy().tobytes())
         self._kernel.run_at(self._places, addresses, (course.steps, course.batch), rows)
+
+
+def cleared(course: Course, memory: Tensor) -> Tensor:
+    """Memory for all steps, zero wherever a loop may store nothing: sums read that too."""
+    if course.lengths is not None:
+        memory[course.least * course.batch :].zero_()
+    return memory
 
 
 def like(row: Tensor, leaf: Tensor) -> Tensor:

@@ -5,6 +5,8 @@ no number, or become one on the way, as the logarithm of zero does. So those row
 where they are few, they are filled with what is safe.
 """
 
+import math
+
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
@@ -82,7 +84,7 @@ def _filled(
 
 def _is_safe(direction: Direction, node: int, value: Tensor, dead: Tensor) -> bool:
     """Whether zero times what stands in rows that do not count is zero."""
-    return node in direction.factors and bool(value.index_select(0, dead).isfinite().all())
+    return node in direction.factors and math.isfinite(value.index_select(0, dead).sum())
 
 
 def _with_a_live_row(course: Course, value: Tensor, dead: Tensor) -> Tensor:

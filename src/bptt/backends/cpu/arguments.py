@@ -104,7 +104,7 @@ class Arguments:
             block[slot + 1] = (
                 0 if last is None else _address(name, last, carried, width, self._dtype)
             )
-            block[slot + 3] = 0
+            block[slot + 3] = block[slot + 4] = 0
         for name, slot, width in self._sums:
             block[slot] = 0
             if name in end:

@@ -1,6 +1,6 @@
 """The source of what happens to carries between steps: beginnings, ends and resets."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from bptt.backends.cpu.layout import Layout
 from bptt.backends.cpu.lines import function, indent
@@ -114,8 +114,20 @@ def _enter(carries: list[Memory], layout: Layout) -> list[str]:
         target = f"old_{memory.name} + r * {layout.pitch(memory.name)}"
         lines.append(f"if fresh_{memory.name} != 0:")
         lines.append(f"    copy({target}, {_given(memory, 'fresh', layout)}, {memory.width})")
-    comment = "rows that start afresh before this step"
-    return _where_set("enter", comment, lines, names(layout, "old"), layout)
+    comment = "rows that start afresh before this step, and what all rows find"
+    own = [*names(layout, "old"), *names(layout, "before")]
+    return _where_set("enter", comment, lines, own, layout, _found(carries, layout))
+
+
+def _found(carries: list[Memory], layout: Layout) -> list[str]:
+    """What a row finds is stored for the way back, where it is not what the step before left."""
+    lines = []
+    for memory in carries:
+        source = f"old_{memory.name} + r * {layout.pitch(memory.name)}"
+        target = f"before_{memory.name} + at * {memory.width * layout.size}"
+        lines.append(f"if before_{memory.name} != 0:")
+        lines.append(f"    copy({target}, {source}, {memory.width})")
+    return lines
 
 
 def _leave(carries: list[Memory], layout: Layout) -> list[str]:
@@ -129,11 +141,17 @@ def _leave(carries: list[Memory], layout: Layout) -> list[str]:
 
 
 def _where_set(
-    name: str, comment: str, lines: list[str], carries: list[str], layout: Layout
+    name: str,
+    comment: str,
+    lines: list[str],
+    carries: list[str],
+    layout: Layout,
+    always: Sequence[str] = (),
 ) -> list[str]:
     arguments = ["rows", "mask", "order", "shift", "sequence", *names(layout, "fresh"), *carries]
-    test = ["if is_set(mask, integer(order, r) + shift):", *indent(lines or ["pass"])]
-    return function(name, arguments, comment, ["for r in range(rows):", *indent(test)])
+    test = ["at = integer(order, r) + shift", "if is_set(mask, at):", *indent(lines or ["pass"])]
+    each = ["for r in range(rows):", *indent([*test, *always])]
+    return function(name, arguments, comment, each)
 
 
 def swap(layout: Layout) -> Iterator[str]:

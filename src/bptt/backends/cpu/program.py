@@ -172,12 +172,13 @@ def _run(parts: _Parts) -> list[str]:
     begun = [*names(place, "begin"), *names(place, "head"), *names(place, "old"), *totals[1::2]]
     begins = ", ".join(["rows", "sequence", *begun])
     masked = ["rows", "mask", "order", "shift", "sequence", *names(place, "fresh")]
+    entered = [*masked, *names(place, "old"), *names(place, "before")]
     step = [
         "while rows > 0 and steps != 0 and integer(steps, rows - 1) <= p:",
         "    rows -= 1",
         *indent(_first(parts, [f"end(rows, rows + 1, {ends})"])),
         "if mask != 0 and late == 0:",
-        *indent(_first_and_meet(parts, f"enter({', '.join([*masked, *names(place, 'old')])})")),
+        *indent(_first_and_meet(parts, f"enter({', '.join(entered)})")),
         f"step({', '.join(_step_arguments(parts))})",
         *([f"met += {len(_groups(parts.works))} * members"] if parts.together else []),
         "if mask != 0 and late != 0:",
@@ -257,7 +258,7 @@ def _fetch(parts: _Parts) -> Iterator[str]:
         if memory.kind in (*ROWS, "weight"):
             yield f"all_{memory.name} = {take(memory.name)}"
         elif memory.kind == "carry":
-            for part in ("begin", "end", "fresh", "head"):
+            for part in ("begin", "end", "fresh", "head", "before"):
                 yield f"{part}_{memory.name} = {take(f'{memory.name}.{part}')}"
         elif memory.kind == "sum":
             yield f"end_{memory.name} = {take(f'{memory.name}.end')}"

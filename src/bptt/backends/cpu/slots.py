@@ -16,8 +16,9 @@
 
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
 k + 1 and `across` from column to column; of a carry, in place of its address, `begin`, `end`,
-`fresh`, and `head`, where what it begins with is stored too; of a sum `end` alone. All but `begin`
-are null where nothing is wanted.
+`fresh`, `head`, where what it begins with is stored too, and `before`, a step memory where, with a
+mask, it is stored before each step; of a sum `end` alone. All but `begin` are null where nothing is
+wanted.
 """
 
 from bptt.compiler.stages import Loop
@@ -29,7 +30,7 @@ HEAD = (
 )  # fmt: skip
 PARTS = {
     "matrix": ("", ".down", ".across"),
-    "carry": (".begin", ".end", ".fresh", ".head"),
+    "carry": (".begin", ".end", ".fresh", ".head", ".before"),
     "scratch": (),
     "sum": (".end",),
 }
