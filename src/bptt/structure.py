@@ -1,7 +1,7 @@
 """The shape of a pytree, kept apart from its leaves, with the leniency a recurrent step needs."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -73,6 +73,15 @@ def leaves_of(tree: Any) -> list[Any]:
     if isinstance(tree, tuple) and all(isinstance(leaf, Tensor) for leaf in tree):
         return list(tree)
     return pytree.tree_leaves(tree)
+
+
+def mapped(function: Callable[[Any], Any], tree: Any) -> Any:
+    """torch's `tree_map`, which takes longer than a small step does, at once for common trees."""
+    if isinstance(tree, Tensor):
+        return function(tree)
+    if type(tree) is tuple and all(isinstance(leaf, Tensor) for leaf in tree):
+        return tuple(map(function, tree))
+    return pytree.tree_map(function, tree)
 
 
 @functools.lru_cache(maxsize=256)

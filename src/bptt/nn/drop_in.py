@@ -7,13 +7,13 @@ import torch
 from torch import Tensor
 from torch.nn.parameter import Parameter
 from torch.nn.utils.rnn import PackedSequence
-from torch.utils import _pytree as pytree
 
 from bptt.methods import Method
 from bptt.nn.checks import check_device, check_dtype, check_pair, check_tensor
 from bptt.nn.layers import EXACT, Pass, unstack
 from bptt.nn.layout import Packed, Padded
 from bptt.nn.steps import ElmanStep, GRUStep, LSTMStep, Step, Weights
+from bptt.structure import leaves_of, mapped
 
 
 class DropIn(torch.nn.RNNBase):
@@ -55,7 +55,6 @@ class DropIn(torch.nn.RNNBase):
             ArgumentError: lengths or reset of the wrong shape, dtype or value.
             StructureError: hx of the wrong structure.
         """
-        self._update_flat_weights()
         layout = self._layout(input)
         hx = self._state(input, hx, layout)
         x = layout.enter(input)
@@ -78,9 +77,20 @@ class DropIn(torch.nn.RNNBase):
 
     def layers(self) -> Iterator[list[Step]]:
         """Per layer its cells, on the weights as they are now."""
-        steps = [self._step(self._named(weights)) for weights in self.all_weights]
+        steps = self._steps([self._named(weights) for weights in self.all_weights])
         directions = 2 if self.bidirectional else 1
         return (steps[i : i + directions] for i in range(0, len(steps), directions))
+
+    def _steps(self, weights: list[Weights]) -> list[Step]:
+        """The cells on these weights: the last call's, if it had the same."""
+        known: list[Step] = vars(self).get("_last_steps", [])
+        if len(known) == len(weights) and all(map(Step.stands_on, known, weights)):
+            return known
+        steps = [self._step(own) for own in weights]
+        # What weights are computed from would be held on to, with its graph.
+        own = all(isinstance(weight, Parameter | None) for own in weights for weight in own)
+        vars(self)["_last_steps"] = steps if own else []
+        return steps
 
     def _named(self, weights: list[Parameter]) -> Weights:
         weight_ih, weight_hh, *rest = weights
@@ -110,11 +120,11 @@ class DropIn(torch.nn.RNNBase):
             hx = layout.enter_state(hx)
         self.check_forward_args(x, hx, sizes)
         weight = self.weight_ih_l0
-        for leaf in pytree.tree_leaves(hx):
+        for leaf in leaves_of(hx):
             check_device(x, "hidden", leaf, "hx")
             check_dtype("hx", leaf, weight)
         check_device(x, "parameter", weight, "the module")
-        return pytree.tree_map(lambda leaf: leaf.to(weight.dtype), hx)
+        return mapped(lambda leaf: leaf.to(weight.dtype), hx)
 
     def _check_state(self, hx: Any, rank: int | None) -> None:
         """Raise unless hx has the module's structure and, where the input has one, its rank."""

@@ -11,7 +11,7 @@ from bptt.errors import StructureError
 from bptt.methods import Full, Method
 from bptt.nn.layout import Padded
 from bptt.nn.recording import Recording
-from bptt.structure import describe
+from bptt.structure import describe, leaves_of, mapped
 from bptt.unroll import unroll
 
 EXACT = Full()
@@ -40,7 +40,7 @@ class Pass:
         dropout: float,
         all_states: bool,
     ) -> None:
-        steps, self.batch_size = pytree.tree_leaves(inputs)[0].shape[:2]
+        steps, self.batch_size = leaves_of(inputs)[0].shape[:2]
         self.layout, self.inputs, self.method = layout, inputs, method
         self.dropout, self.all_states = dropout, all_states
         self.lengths = layout.enter_lengths(lengths)
@@ -56,7 +56,7 @@ class Pass:
         x, finals, every, states = self.inputs, [], [], iter(states)
         for depth, cells in enumerate(layers):
             if depth and self.dropout:
-                x = pytree.tree_map(lambda leaf: self.layout.dropout(leaf, self.dropout), x)
+                x = mapped(lambda leaf: self.layout.dropout(leaf, self.dropout), x)
             ways = [self._unroll(cell, x, next(states), bool(i)) for i, cell in enumerate(cells)]
             outputs, ends, *between = zip(*ways, strict=True)
             x = _side_by_side(outputs)
@@ -95,7 +95,9 @@ class Pass:
 
 def stack(states: Sequence, dim: int = 0) -> Any:
     """Several states as one, their leaves stacked."""
-    if len({tuple(leaf.shape for leaf in pytree.tree_leaves(state)) for state in states}) > 1:
+    if len(states) == 1:
+        return mapped(lambda leaf: leaf.unsqueeze(dim), states[0])
+    if len({tuple(leaf.shape for leaf in leaves_of(state)) for state in states}) > 1:
         raise StructureError(
             "the states of all layers and directions should have one shape, got "
             f"{'; '.join(map(describe, states))}. Give every cell the same hidden size, or call "

@@ -10,10 +10,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 from torch.nn.utils.rnn import PackedSequence, pack_padded_sequence, pad_packed_sequence
-from torch.utils import _pytree as pytree
 
 from bptt.errors import ArgumentError
 from bptt.nn.checks import check_reset
+from bptt.structure import mapped
 
 
 class Padded:
@@ -29,7 +29,7 @@ class Padded:
 
     def enter(self, tree: Any) -> Any:
         """The user's sequences as (T, B, ...)."""
-        return pytree.tree_map(lambda x: self._swap(self.batch(x)), tree)
+        return mapped(lambda x: self._swap(self.batch(x)), tree)
 
     def leave(self, tree: Any) -> Any:
         """(T, B, ...) outputs as the user's sequences lie."""
@@ -37,15 +37,15 @@ class Padded:
 
     def leave_padded(self, tree: Any) -> Any:
         """(T, B, ...) sequences as the user's lie, but padded whatever those are."""
-        return pytree.tree_map(self._leave, tree)
+        return mapped(self._leave, tree)
 
     def enter_state(self, state: Any) -> Any:
         """The user's (L, B, ...) states, or (L, ...) of one sequence alone, as (L, B, ...)."""
-        return pytree.tree_map(lambda s: s.unsqueeze(1), state) if self._alone else state
+        return mapped(lambda s: s.unsqueeze(1), state) if self._alone else state
 
     def leave_state(self, state: Any) -> Any:
         """(L, B, ...) states as the user has them."""
-        return pytree.tree_map(lambda s: s.squeeze(1), state) if self._alone else state
+        return mapped(lambda s: s.squeeze(1), state) if self._alone else state
 
     def enter_lengths(self, lengths: Tensor | None) -> Tensor | None:
         """The user's lengths, which may be one number for one sequence alone, as (B,)."""
@@ -89,7 +89,7 @@ class Packed(Padded):
 
     def leave(self, tree: Any) -> Any:
         """(T, B, ...) outputs as packed sequences with the user's batch sizes and indices."""
-        return pytree.tree_map(self._pack, tree)
+        return mapped(self._pack, tree)
 
     def enter_lengths(self, lengths: Tensor | None) -> Tensor:
         """(B,) the packed sequences' own."""

@@ -1,5 +1,6 @@
 """One layer and direction of torch.nn's modules: their weights' layout, our cells' equations."""
 
+import operator
 from collections.abc import Callable
 from typing import Any, NamedTuple
 
@@ -30,6 +31,11 @@ class Step(nn.Module):
     def __init__(self, weights: Weights) -> None:
         super().__init__()
         self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr = weights
+
+    def stands_on(self, weights: Weights) -> bool:
+        """Whether these are its weights, the very ones."""
+        own = self.weight_ih, self.weight_hh, self.bias_ih, self.bias_hh, self.weight_hr
+        return all(map(operator.is_, own, weights))
 
     def initial_state(self, batch_size: int) -> Any:
         """h_0 = 0 (B, H or P)."""
