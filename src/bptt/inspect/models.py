@@ -143,6 +143,7 @@ def _detached(tree: Any) -> Any:
     return pytree.tree_map_only(Tensor, torch.Tensor.detach, tree)
 
 
+@torch.enable_grad()
 def _reaches(found: Any, leaves: Sequence[Tensor]) -> bool:
     """Whether any of the leaves is part of what was found."""
     tensors = [leaf for leaf in pytree.tree_leaves(found) if isinstance(leaf, Tensor)]
@@ -150,7 +151,7 @@ def _reaches(found: Any, leaves: Sequence[Tensor]) -> bool:
     wanted = [leaf for leaf in leaves if leaf.requires_grad]
     if not ends or not wanted:
         return False
-    found = torch.autograd.grad(torch.stack(ends).sum(), wanted, allow_unused=True)
+    found = torch.autograd.grad(ends, wanted, allow_unused=True)
     return any(gradient is not None for gradient in found)
 
 
