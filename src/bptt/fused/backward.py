@@ -1,13 +1,13 @@
 """Backward: the same columns with adjoints, and what is summed over all steps behind them."""
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 import torch
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
-from bptt.fused import runs, sums
+from bptt.fused import sums
 from bptt.fused.forward import add_kept, computed
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import (
@@ -56,6 +56,7 @@ def run(
     values: Values,
     adjoints: Sequence[Tensor | None],
     rooms: Rooms | None = None,
+    going: Callable[[Rows], Rows] | None = None,
 ) -> Adjoints:
     """Take dE/d(outputs) and dE/d(final state) back.
 
@@ -67,20 +68,17 @@ def run(
         values: what was kept on the way forward.
         adjoints: of outputs and final state; None where nothing was used.
         rooms: used by one segment after another: what it returns holds until the next one runs.
+        going: gives what a loop keeps that reads such; None: every loss goes to the first step.
     """
-    course = job.course
+    course, anew = job.course, Rows()
     count = len(adjoints) - len(given.initial)
-    laid = runs.layout(course, job.method)
-    losses = runs.entering(laid, adjoints[:count])
-    values = {**values, **_losses(job, losses)}
+    values = {**values, **_losses(job, adjoints[:count])}
     values.update(computed(direction.before, direction.columns.before, values, fixed, course))
-    seeds = _seeds(job, direction, given.initial, adjoints[count:])
-    anew: Rows = {}
-    if laid is not None:
-        reads = memories(job, direction, values, fixed)
-        kept, end, anew = runs.run(job, direction, laid, reads, seeds)
+    if going is not None:
+        kept, end = going(memories(job, direction, values, fixed)), Rows()
     else:
-        room = room_of(job, direction, seeds, None, rooms)
+        begin = seeds(job, direction, given.initial, adjoints[count:])
+        room = room_of(job, direction, begin, None, rooms)
         kept, end = room.kept, room.end
         if rooms is not None and repeats(job, direction):
             room.run(job, direction, values, fixed, back=True)
@@ -112,16 +110,17 @@ def _losses(job: Job, adjoints: Sequence[Tensor | None]) -> Values:
     return found
 
 
-def _seeds(
+def seeds(
     job: Job, direction: Direction, initial: Leaves, adjoints: Sequence[Tensor | None]
 ) -> Rows:
+    """dE/d(final state) by carry, zeros where nothing was used."""
     dtype, names = job.compiled.dtype, {m.name for m in direction.loop.memories}
-    seeds = {}
+    found = {}
     for name, leaf, adjoint in zip(direction.names.carried, initial, adjoints, strict=True):
         if name in names:
             seed = torch.zeros(leaf.shape, dtype=dtype) if adjoint is None else adjoint
-            seeds[name] = flat_leaf(seed, dtype)
-    return seeds
+            found[name] = flat_leaf(seed, dtype)
+    return found
 
 
 def _adjoints(
@@ -132,11 +131,23 @@ def _adjoints(
     end: Rows,
     anew: Rows,
 ) -> Adjoints:
-    step, names = job.compiled.step, direction.names.carried
+    step = job.compiled.step
     inputs: Found = [
         None if node is None else found[node].reshape(leaf.shape)
         for node, leaf in zip(step.d_inputs, given.inputs, strict=True)
     ]
+    initial, fresh = ends(direction, given, end, anew)
+    reached = {
+        name: found[node]
+        for name, node in zip(step.frontier, step.d_fixed, strict=True)
+        if node is not None
+    }
+    return Adjoints(inputs, initial, fresh, reached)
+
+
+def ends(direction: Direction, given: Given, end: Rows, anew: Rows) -> tuple[Found, Found]:
+    """dE/d(initial state) and dE/d(fresh state) from what has arrived there, by carry."""
+    names = direction.names.carried
     initial, fresh = (
         [
             rows[name].reshape(leaf.shape) if name in rows else None
@@ -144,12 +155,7 @@ def _adjoints(
         ]
         for rows, leaves in ((end, given.initial), (anew, given.fresh))
     )
-    reached = {
-        name: found[node]
-        for name, node in zip(step.frontier, step.d_fixed, strict=True)
-        if node is not None
-    }
-    return Adjoints(inputs, initial, fresh, reached)
+    return initial, fresh
 
 
 def gradients(job: Job, given: Given, found: Adjoints, wanted: Sequence[bool]) -> Found:

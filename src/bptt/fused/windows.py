@@ -5,9 +5,9 @@ remain. Made for all steps at once they would go to fresh memory, whose pages co
 the sums.
 """
 
+import functools
 import math
-from collections.abc import Iterator, Sequence
-from typing import NamedTuple
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -17,12 +17,12 @@ from bptt.backends.sweeps import add
 from bptt.compiler.compiled import Direction
 from bptt.compiler.graph import NO_MEMORY
 from bptt.course import Course, Stretch, Window
-from bptt.fused import backward
+from bptt.fused import backward, runs
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
+from bptt.fused.linear import is_linear
 from bptt.fused.loop import Fixed, Rooms
-from bptt.fused.runs import begins
-from bptt.methods.spans import Spans, Way
+from bptt.fused.passes import Layout
 from bptt.step import Leaves
 
 MEMORY = 1 << 24  # bytes that a window makes: what is much larger, the system takes back at once
@@ -57,19 +57,6 @@ class Left:
         return Adjoints(self._inputs, list(initial), self._fresh, self._reached)
 
 
-class _Part(NamedTuple):
-    """The runs of a window, as a way back."""
-
-    runs: Spans
-
-    @property
-    def alike(self) -> None:
-        """Not to be found again by anything smaller than its runs."""
-
-    def spans(self, counts: Tensor) -> Spans:
-        return self.runs
-
-
 def run(
     job: Job,
     given: Given,
@@ -79,27 +66,86 @@ def run(
     adjoints: Sequence[Tensor | None],
 ) -> Adjoints:
     """Take dE/d(outputs) and dE/d(final state) back; the arguments are those of `backward.run`."""
-    size = _steps(job, direction)
-    if size >= job.course.steps:
-        return backward.run(job, given, fixed, direction, values, adjoints)
-    spans = job.method.spans(job.course.counts)
-    count = len(adjoints) - len(given.initial)
-    left = Left(given.inputs, len(given.fresh), [True] * len(given.inputs))
-    through: list[Tensor | None] = list(adjoints[count:])
-    initial: list[Tensor | None] = [None] * len(given.initial)
-    rooms: Rooms | None = {} if spans is None else None
-    for window, method in _windows(job, spans, size):
-        part = job._replace(course=window.course, method=method)
-        own = given._replace(inputs=[window.take(leaf) for leaf in given.inputs])
-        known = {node: value[window.rows] for node, value in values.items()}
-        losses = [None if leaf is None else window.take(leaf) for leaf in adjoints[:count]]
-        found = backward.run(part, own, fixed, direction, known, [*losses, *through], rooms)
-        left.add(window, found, shared=spans is not None)
-        if spans is None:
-            through = initial = found.initial
-        else:
-            initial = [add(a, b) for a, b in zip(initial, found.initial, strict=True)]
-    return left.adjoints(initial)
+    way = _Way(job, given, fixed, direction, values, adjoints)
+    size = size_of(width(direction), job.course, job.compiled.dtype)
+    laid = runs.layout(job.course, job.method, size)
+    if laid is None:
+        return way.whole() if size >= job.course.steps else way.through(size)
+    return way.apart([laid] if is_linear(direction) else way.phases(size))
+
+
+class _Way:
+    """A way back; the arguments are those of `backward.run`."""
+
+    def __init__(
+        self,
+        job: Job,
+        given: Given,
+        fixed: Fixed,
+        direction: Direction,
+        values: Values,
+        adjoints: Sequence[Tensor | None],
+    ) -> None:
+        self.job, self.given, self.fixed = job, given, fixed
+        self.direction, self.values, self.adjoints = direction, values, adjoints
+        count = len(adjoints) - len(given.initial)
+        self.losses, self.final = adjoints[:count], adjoints[count:]
+
+    def whole(self) -> Adjoints:
+        """All at once."""
+        job, direction = self.job, self.direction
+        return backward.run(job, self.given, self.fixed, direction, self.values, self.adjoints)
+
+    def through(self, size: int) -> Adjoints:
+        """Every loss to the first step, the last window first."""
+        left, rooms, adjoints = self._left(), Rooms(), self.final
+        longest = int(self.job.course.counts.max())
+        starts = range(0, longest, size)
+        for start in starts if self.job.course.reverse else reversed(starts):
+            window = Stretch(self.job.course, start, min(start + size, longest))
+            found = self._window(window, [*self._losses(window), *adjoints], rooms=rooms)
+            left.add(window, found)
+            adjoints = found.initial
+        return left.adjoints(adjoints)
+
+    def phases(self, size: int) -> list[Layout]:
+        """Runs that do not meet, apart from those that they would meet."""
+        course = self.job.course
+        spans = self.job.method.spans(course.counts)
+        assert spans is not None
+        return runs.by_phase(course, spans, size)
+
+    def apart(self, layouts: Sequence[Layout]) -> Adjoints:
+        """Every loss as far as its run goes, those of one layout together."""
+        left, ends = self._left(), list[tuple[list, list]]()
+        seeds = backward.seeds(self.job, self.direction, self.given.initial, self.final)
+        for laid in layouts:
+            going = runs.Runs(self.job, self.direction, laid, seeds)
+            for part in laid.parts:
+                window = Stretch(self.job.course, *part.window)
+                losses = runs.entering(laid, part, self._losses(window))
+                run = functools.partial(going.run, part)
+                found = self._window(window, [*losses, *self.final], going=run)
+                left.add(window, found, shared=len(layouts) > 1)
+            ends.append(backward.ends(self.direction, self.given, going.end, going.anew))
+        initial, fresh = (
+            [functools.reduce(add, each) for each in zip(*kind, strict=True)]
+            for kind in zip(*ends, strict=True)
+        )
+        return left.adjoints(initial)._replace(fresh=fresh)
+
+    def _left(self) -> Left:
+        given = self.given
+        return Left(given.inputs, len(given.fresh), [True] * len(given.inputs))
+
+    def _losses(self, window: Stretch) -> list[Tensor | None]:
+        return [None if leaf is None else window.take(leaf) for leaf in self.losses]
+
+    def _window(self, window: Stretch, adjoints: Sequence[Tensor | None], **how) -> Adjoints:
+        part = self.job._replace(course=window.course)
+        own = self.given._replace(inputs=[window.take(leaf) for leaf in self.given.inputs])
+        known = {node: value[window.rows] for node, value in self.values.items()}
+        return backward.run(part, own, self.fixed, self.direction, known, adjoints, **how)
 
 
 def width(direction: Direction) -> int:
@@ -116,46 +162,3 @@ def size_of(width: int, course: Course, dtype: torch.dtype) -> int:
     row = course.batch * dtype.itemsize
     size = max(MEMORY // max(width * row, 1), 1)
     return course.steps if course.steps < 2 * size else size
-
-
-def _steps(job: Job, direction: Direction) -> int:
-    """How many steps a window has."""
-    return size_of(width(direction), job.course, job.compiled.dtype)
-
-
-def _windows(job: Job, spans: Spans | None, size: int) -> Iterator[tuple[Stretch, Way]]:
-    """The last window first, each with what goes back in it; none where no sequence has steps."""
-    course = job.course
-    longest = int(course.counts.max())
-    starts = range(0, longest, size)
-    starts = starts if course.reverse else reversed(starts)
-    if spans is not None:
-        yield from _with_runs(course, spans, list(starts), size)
-        return
-    for start in starts:
-        yield Stretch(course, start, min(start + size, longest)), job.method
-
-
-def _with_runs(
-    course: Course, spans: Spans, starts: Sequence[int], size: int
-) -> Iterator[tuple[Stretch, Way]]:
-    """Windows of the runs that begin in `size` steps from each of `starts`, as wide as need be."""
-    first = begins(course, spans).clamp(min=0)  # a sequence without steps: its final state
-    first, order = torch.sort(first, stable=True)
-    spans, edges = spans.where(order), torch.tensor(starts)
-    places = [torch.searchsorted(first, edge).tolist() for edge in (edges, edges + size)]
-    for begin, end in zip(*places, strict=True):
-        if begin < end:
-            yield _around(course, spans.where(slice(begin, end)), first[begin:end])
-
-
-def _around(course: Course, spans: Spans, first: Tensor) -> tuple[Stretch, Way]:
-    """A window as wide as some runs need, which begin at the steps `first`."""
-    # One step more than they go back, or they would seem to reach the initial state.
-    if course.reverse:
-        start, stop = int(first.min()), min(int((first + spans.back).max()) + 1, course.steps)
-    else:
-        start, stop = max(int((first - spans.back).min()), 0), int(first.max()) + 1
-    window = Stretch(course, start, stop)
-    end = spans.end - window.before[spans.sequence]
-    return window, _Part(spans._replace(end=end))
