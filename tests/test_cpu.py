@@ -526,6 +526,37 @@ def test_a_team_within_a_team_waits_for_nobody(teams):
     assert all(torch.equal(hs, alone["hs"]) for hs in found)
 
 
+def test_threads_share_columns_again_soon_unless_they_wait_in_vain_again(monkeypatch):
+    now = 100.0
+    monkeypatch.setattr(crowd.time, "monotonic", lambda: now)
+    monkeypatch.setattr(crowd, "_until", 0.0)
+    monkeypatch.setattr(crowd, "_while", 0.0)
+    crowd.note(naps=2, steps=60, members=2)
+    assert not crowd.is_crowded()
+    whiles = []
+    for pause in (0.0, *[crowd.SHORTEST] * 8, 10 * crowd.LONGEST):
+        now += pause
+        crowd.note(naps=9, steps=60, members=2)
+        begun = now
+        while crowd.is_crowded():
+            now += crowd.SHORTEST / 4
+        whiles.append(now - begun)
+    short, long = crowd.SHORTEST, crowd.LONGEST
+    wanted = [
+        short,
+        2 * short,
+        4 * short,
+        8 * short,
+        16 * short,
+        32 * short,
+        long,
+        long,
+        long,
+        short,
+    ]
+    assert whiles == pytest.approx([min(w, long) for w in wanted], abs=short / 2)
+
+
 def test_a_call_made_ready_is_made_again_and_elsewhere():
     loop, T, B = lstm(20), 6, 3
     given, begin = (cast(found, torch.float32) for found in tensors(loop, T, B))

@@ -1,14 +1,19 @@
 """Whether other programs have the processors that threads of one step would wait for each other on.
 
 Such threads advance only while all of them run. Each sleeps when it has waited for long; where that
-happens more often than once a step, rows are shared for the next while, or not shared at all. A
-row's bits are the same either way.
+happens in a call more than now and then, rows are shared for the next while, or not shared at all.
+The first while is short, for a processor is taken for a moment now and then on any machine; each is
+twice as long as the one before if threads wait in vain again soon after it. A row's bits are the
+same either way.
 """
 
 import time
 
-WHILE = 1.0  # seconds
-_until = 0.0
+SHORTEST, LONGEST = 0.03, 1.0  # seconds
+SOON = 4  # so many times the last while after its end
+OFTEN = 64  # steps, in which one nap is not much
+
+_until, _while = 0.0, 0.0
 
 
 def is_crowded() -> bool:
@@ -18,6 +23,10 @@ def is_crowded() -> bool:
 
 def note(naps: int, steps: int, members: int) -> None:
     """Takes down how often threads slept in a call of so many steps."""
-    global _until
-    if naps > (8 + steps) * (members - 1):
-        _until = time.monotonic() + WHILE
+    global _until, _while
+    if naps <= (2 + steps // OFTEN) * (members - 1):
+        return
+    now = time.monotonic()
+    again = now < _until + SOON * _while
+    _while = min(2 * _while, LONGEST) if again else SHORTEST
+    _until = now + _while

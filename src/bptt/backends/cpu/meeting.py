@@ -7,7 +7,7 @@ as there are members for each meeting so far.
 
 from bptt.backends.cpu.lines import function
 
-PATIENCE = 512  # pauses, some twenty microseconds, after which a thread sleeps
+PATIENCE = 16384  # pauses, about a millisecond, after which a thread sleeps: others then wait too
 NAP = 1  # microseconds
 
 
