@@ -47,6 +47,13 @@ class Course:
         return torch.from_numpy(rows + least * self.batch)
 
     @functools.cached_property
+    def padding(self) -> int:
+        """How many of (T * B) rows do not count."""
+        if self.lengths is None:
+            return 0
+        return self.steps * self.batch - int(self.lengths.numpy().sum())
+
+    @functools.cached_property
     def least(self) -> int:
         """Steps that all sequences have."""
         return self.steps if self.lengths is None else int(self.lengths.numpy().min())

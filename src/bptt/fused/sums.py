@@ -32,11 +32,11 @@ def after(
         fixed: what the direction computes once.
     """
     course, nodes = job.course, direction.columns.after
-    rows, dead = course.steps * course.batch, course.dead
-    if dead is None or not len(dead):
+    rows = course.steps * course.batch
+    if not course.padding:
         given = [values[node] for node in run.given]
-    elif direction.tells_rows_apart or (direction.bounded and len(dead) * FEW < rows):
-        given = _filled(job, direction, run, values, dead)
+    elif direction.tells_rows_apart or (direction.bounded and course.padding * FEW < rows):
+        given = _filled(job, direction, run, values)
     else:
         return _left_out(course, direction, run, values, fixed)
     return dict(zip(nodes, run.run(given, fixed, course.steps, rows), strict=True))
@@ -60,10 +60,9 @@ def _left_out(
     }  # fmt: skip
 
 
-def _filled(
-    job: Job, direction: Direction, run: Parallel, values: Values, dead: Tensor
-) -> list[Tensor]:
+def _filled(job: Job, direction: Direction, run: Parallel, values: Values) -> list[Tensor]:
     """What the column takes, safe in rows that do not count."""
+    course = job.course
     kept = {*direction.names.kept.values(), *direction.names.totals.values()}  # zero there: its own
     known = {
         *job.compiled.forward.names.kept.values(),  # as forward left them: zero
@@ -73,22 +72,34 @@ def _filled(
     for node in run.given:
         value = values[node]
         if node in direction.adjoints:
-            value = value if node in kept else value.clone().index_fill_(0, dead, 0.0)
+            value = value if node in kept else _zeroed(course, value)
         elif not direction.bounded:
-            value = _with_a_live_row(job.course, value, dead)
-        elif node not in known and not _is_safe(direction, node, value, dead):
-            value = value.clone().index_fill_(0, dead, 0.0)
+            value = _with_a_live_row(course, value)
+        elif node not in known and not _is_safe(course, direction, node, value):
+            value = _zeroed(course, value)
         given.append(value)
     return given
 
 
-def _is_safe(direction: Direction, node: int, value: Tensor, dead: Tensor) -> bool:
-    """Whether zero times what stands in rows that do not count is zero."""
-    return node in direction.factors and math.isfinite(value.index_select(0, dead).sum())
+def _is_safe(course: Course, direction: Direction, node: int, value: Tensor) -> bool:
+    """Whether zero times what stands in rows that do not count, or near them, is zero."""
+    near = value[course.least * course.batch :]
+    return node in direction.factors and math.isfinite(near.sum())
 
 
-def _with_a_live_row(course: Course, value: Tensor, dead: Tensor) -> Tensor:
+def _zeroed(course: Course, value: Tensor) -> Tensor:
+    """A copy, zero in rows that do not count."""
+    return value.clone().index_fill_(0, _dead(course), 0.0)
+
+
+def _dead(course: Course) -> Tensor:
+    assert course.dead is not None
+    return course.dead
+
+
+def _with_a_live_row(course: Course, value: Tensor) -> Tensor:
     """A copy that repeats a row that counts in those that do not."""
     assert course.lengths is not None
+    dead = _dead(course)
     live = value[int(course.lengths.argmax())]  # of the longest sequence, at the first step
     return value.clone().index_copy_(0, dead, live.expand(len(dead), *live.shape))
