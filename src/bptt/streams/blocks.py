@@ -5,8 +5,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from bptt.methods import Truncated
-from bptt.methods.spans import Spans
+from bptt.methods import Full, Truncated
+from bptt.methods.spans import Spans, Way
 
 
 class Blocks(NamedTuple):
@@ -39,6 +39,14 @@ class Blocks(NamedTuple):
         k1 = self.method.k1
         ends = list(range((self.begin // k1 + 1) * k1, self.end + 1, k1))
         return [*ends, self.end] if self.last and self.end % k1 else ends
+
+    @property
+    def way(self) -> Way:
+        """Itself; or Full, where the window is one block whose losses all go back to its start."""
+        block = (self.end - 1) // self.method.k1 * self.method.k1
+        reached = max(self.end - self.method.k2, 0)
+        one = block == reached == self.begin and self.ends() == [self.end]
+        return Full() if one and self.method.losses == "new" else self
 
     @property
     def alike(self) -> "Blocks":

@@ -59,6 +59,7 @@ class Ring:
         self._inputs: Leaves = []
         self._states: Leaves = [leaf.detach().new_empty(0, *leaf.shape) for leaf in self._leaves]
         self._marks = torch.zeros(0, self._batch, dtype=torch.bool, device=self._leaves[0].device)
+        self._is_marked = False  # whether any of them is set
         self._losses: Leaves = []
         self._windows, self._settled = 0, set[int]()  # which losses of the last one have arrived
         self._begin()
@@ -114,7 +115,7 @@ class Ring:
     def marks(self, reset: Tensor | None, window: int, steps: int) -> Tensor | None:
         """The last `steps` resets, and a window's; None where there are none."""
         kept = self._marks[len(self._marks) - steps :]
-        if reset is None and not (steps and kept.any()):
+        if reset is None and not (steps and self._is_marked and kept.any()):
             return None
         return torch.cat([kept, self._mask(reset, window)])
 
@@ -181,8 +182,15 @@ class Ring:
             count = min(len(kept), len(new))
             kept[len(kept) - count :] = new[len(new) - count :].detach()
 
+    @torch.no_grad()
     def advance(
-        self, inputs: Any, reset: Tensor | None, states: Leaves, steps: int, kept: int
+        self,
+        inputs: Any,
+        reset: Tensor | None,
+        states: Leaves,
+        final: Leaves,
+        steps: int,
+        kept: int,
     ) -> None:
         """Take in a window, and let go of all but the last steps.
 
@@ -190,6 +198,7 @@ class Ring:
             inputs: the window's.
             reset: the window's.
             states: after each of the last `steps` steps, and of the window's.
+            final: after the last.
             steps: how many were run again.
             kept: how many stay.
         """
@@ -199,19 +208,32 @@ class Ring:
         held = len(self._marks) - steps
         runs = zip(self.before(steps), self._states, states, strict=True)
         self._states = [
-            _last([old[:held], first.detach()[None], new.detach()[:-1]], kept)
+            new[len(new) - 1 - kept : -1].clone()
+            if len(new) > kept
+            else _last([old[:held], first[None], new[:-1]], kept)
             for first, old, new in runs
         ]
-        self._leaves = [leaf[-1].detach().clone() for leaf in states]
+        self._leaves = [leaf.clone() for leaf in final]
         self.state = self._structure.unflatten(self._leaves)
         leaves = leaves_of(inputs)
-        old = self._inputs or [leaf.detach()[:0] for leaf in leaves]
-        self._inputs = [_last([a, b.detach()], kept) for a, b in zip(old, leaves, strict=True)]
-        self._marks = _last([self._marks, self._mask(reset, window)], kept)
+        old = self._inputs or [leaf[:0] for leaf in leaves]
+        self._inputs = [_last(pair, kept) for pair in zip(old, leaves, strict=True)]
         self._losses = [
-            _last([leaf, leaf.new_zeros(min(window, kept), *leaf.shape[1:])], kept)
+            leaf.new_zeros(kept, *leaf.shape[1:])
+            if window >= kept
+            else _last([leaf, leaf.new_zeros(window, *leaf.shape[1:])], kept)
             for leaf in self._losses
         ]
+        self._mark(reset, window, kept)
+
+    def _mark(self, reset: Tensor | None, window: int, kept: int) -> None:
+        """Take in a window's resets: mostly there are none."""
+        count = min(len(self._marks) + window, kept)
+        if reset is not None or self._is_marked:
+            self._marks = _last([self._marks, self._mask(reset, window)], kept)
+            self._is_marked = bool(self._marks.any())
+        elif len(self._marks) != count:
+            self._marks = self._marks.new_zeros(count, self._batch)
 
     def saved(self) -> dict[str, Any]:
         """All of it, as tensors, numbers, tuples and lists."""
@@ -226,6 +248,7 @@ class Ring:
         ring = cls(cell, saved["seed"], _in_own_structure(cell, saved["state"]))
         ring._inputs, ring._states = saved["inputs"], saved["states"]
         ring._marks, ring._losses = saved["marks"], saved["losses"]
+        ring._is_marked = bool(ring._marks.any())
         return ring
 
 
@@ -250,13 +273,15 @@ def _in_own_structure(cell: Any, state: Any) -> Any:
 
 def _last(parts: Sequence[Tensor], count: int) -> Tensor:
     """The last `count` steps of parts that follow each other, in memory of their own."""
+    if len(parts[-1]) >= count:
+        return parts[-1][len(parts[-1]) - count :].clone()
     taken = []
     for part in reversed(parts):
         taken.append(part[max(len(part) - count, 0) :])
         count -= len(taken[-1])
         if not count:
             break
-    return torch.cat(taken[::-1]) if len(taken) > 1 else taken[0].clone()
+    return torch.cat(taken[::-1])
 
 
 class _Across(torch.autograd.Function):

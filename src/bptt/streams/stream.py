@@ -128,11 +128,11 @@ class Stream(nn.Module):
             self.backend,
         )  # fmt: skip
         stored = ring.stored(before) if before and self.weights == "stale" else None
-        (states, *own), _ = unroll_window(given, ways, ring.seed, ways.first, stored)
+        (states, *own), final = unroll_window(given, ways.way, ring.seed, ways.first, stored)
         outputs = ring.shown(own[0] if own else states[0], before)
         if stored is not None:  # what was run again for the kept steps follows none of their states
             states, before = [leaf[before:] for leaf in states], 0
-        ring.advance(inputs, reset, states, before, ways.kept)
+        ring.advance(inputs, reset, states, final, before, ways.kept)
         self._ring, self.steps = ring, ways.end  # only now: a window that fails has not been taken
         if last:
             self.restart()
