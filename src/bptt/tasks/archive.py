@@ -73,11 +73,36 @@ def _header(path: Path, lines: list[str]) -> tuple[dict[str, list[str]], int]:
 
 
 def _check_header(path: Path, head: dict[str, list[str]]) -> None:
-    if head.get("@timestamps", ["false"])[0].lower() == "true":
+    if _says(head, "@timestamps"):
         raise DataError(f"{path}: @timeStamps true is not read. Save it with values alone.")
-    if head.get("@classlabel", ["false"])[0].lower() != "true":
+    if not _says(head, "@classlabel"):
         raise DataError(
             f"{path} has no class labels (@classLabel true a b ...), which classify needs."
+        )
+
+
+def _says(head: dict[str, list[str]], name: str) -> bool:
+    """Whether a header line says true."""
+    return [word.lower() for word in head.get(name, [])[:1]] == ["true"]
+
+
+def _check_promises(where: str, head: dict[str, list[str]], frame: pl.DataFrame) -> None:
+    """The header's numbers against those of the first sequence."""
+    found = {"@dimensions": frame.width - 3, "@dimension": frame.width - 3}
+    if _says(head, "@equallength"):
+        found["@serieslength"] = len(frame)
+    for name, count in found.items():
+        said = " ".join(head.get(name, [str(count)]))
+        if said != str(count):
+            what = "steps" if name == "@serieslength" else "of them, separated by colons"
+            raise DataError(
+                f"{where}: the header says {name} {said}; this sequence has {count} {what}. "
+                "Mend the header, or the data."
+            )
+    if _says(head, "@univariate") and frame.width - 3 > 1:
+        raise DataError(
+            f"{where}: the header says @univariate true; this sequence has {frame.width - 3} "
+            "dimensions separated by colons. Mend the header, or the data."
         )
 
 
@@ -86,13 +111,15 @@ def _sequences(
 ) -> Iterator[pl.DataFrame]:
     """A table for each sequence."""
     labels = head["@classlabel"][1:]
-    equal = head.get("@equallength", ["false"])[0].lower() == "true"
+    equal = _says(head, "@equallength")
     size = None
     for number, line in enumerate(lines[first:], first + 1):
         if not line.strip() or line.startswith(("#", "%")):
             continue
         frame = _sequence(path, number, line, labels)
-        size = size or len(frame)
+        if size is None:
+            size = len(frame)
+            _check_promises(f"{path}, line {number}", head, frame)
         if equal and len(frame) != size:
             raise DataError(
                 f"{path}, line {number}: the header says @equalLength true and the first sequence "
