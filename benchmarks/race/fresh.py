@@ -12,6 +12,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import torch
+
 from race import jobs, peers
 from race.jobs import Job, Shape
 from race.ways import Runner, Way
@@ -22,11 +24,14 @@ STATUS = Path("/proc/self/status")
 def ask(what: str, *words: object, cache: Path | None = None) -> dict[str, float]:
     """Run one of `QUESTIONS` in a new process, with its own cache directory if one is given.
 
+    Its modules' bytecode is stored, as that of installed packages is.
+
     Raises:
         subprocess.CalledProcessError: it failed; its own words are on the screen.
     """
     command = [sys.executable, "-m", "race.fresh", what, *map(str, words)]
     home = {} if cache is None else {"XDG_CACHE_HOME": str(cache)}
+    home["PYTHONDONTWRITEBYTECODE"] = ""
     here = Path(__file__).parents[1]
     done = subprocess.run(
         command, cwd=here, env=os.environ | home, check=True, stdout=subprocess.PIPE, text=True
@@ -35,7 +40,12 @@ def ask(what: str, *words: object, cache: Path | None = None) -> dict[str, float
 
 
 def first_calls(way: Way, job: Job) -> dict[str, float]:
-    """Milliseconds of forward and backward: the first, the next, and the first at a new T and B."""
+    """Milliseconds of forward and backward: the first, the next, and the first at a new T and B.
+
+    A backward pass of one number comes before: at the first, torch loads half a second of itself.
+    """
+    number = torch.ones((), requires_grad=True)
+    torch.autograd.grad(number * number, number, torch.ones(()))
     runner = _runner(way, job)
     first, again = _milliseconds(runner), _milliseconds(runner)
     T, B, *sizes = job.shape
