@@ -42,21 +42,24 @@ class Course:
         """Which of (T * B) rows do not count; None if all do."""
         if self.lengths is None:
             return None
-        lengths, least = self.lengths.numpy(), self.least  # a fifth of torch's time
-        rows = np.flatnonzero(np.arange(least, self.steps)[:, None] >= lengths)
-        return torch.from_numpy(rows + least * self.batch)
+        time = np.arange(self.least, self.steps)[:, None]  # numpy takes a fifth of torch's time
+        rows = np.flatnonzero(time >= self.lengths.numpy())
+        return torch.from_numpy(rows + self.least * self.batch)
+
+    @functools.cached_property
+    def numbers(self) -> tuple[int, ...]:
+        """Steps of each sequence; none where all are the same."""
+        return () if self.lengths is None else tuple(self.lengths.tolist())
 
     @functools.cached_property
     def padding(self) -> int:
         """How many of (T * B) rows do not count."""
-        if self.lengths is None:
-            return 0
-        return self.steps * self.batch - int(self.lengths.numpy().sum())
+        return self.steps * len(self.numbers) - sum(self.numbers)
 
     @functools.cached_property
     def least(self) -> int:
         """Steps that all sequences have."""
-        return self.steps if self.lengths is None else int(self.lengths.numpy().min())
+        return min(self.numbers, default=self.steps)
 
     def to_time(self, numbers: Tensor) -> Tensor:
         """(T, B, ...) in the order of processing, in the order of time."""

@@ -121,8 +121,7 @@ class Loop:
         addresses += carries.addresses()
         rows = DOWN if course.reverse != back else UP
         if course.lengths is not None:
-            lengths = course.lengths
-            rows = rows._replace(steps=lengths, name=lengths.numpy().tobytes())
+            rows = rows._replace(steps=course.lengths, name=course.numbers)
         self._kernel.run_at(self._places, addresses, (course.steps, course.batch), rows)
 
 

@@ -63,11 +63,7 @@ def _left_out(
 def _filled(job: Job, direction: Direction, run: Parallel, values: Values) -> list[Tensor]:
     """What the column takes, safe in rows that do not count."""
     course = job.course
-    kept = {*direction.names.kept.values(), *direction.names.totals.values()}  # zero there: its own
-    known = {
-        *job.compiled.forward.names.kept.values(),  # as forward left them: zero
-        *(slot.node for slot in job.compiled.states),  # or the state that a sequence ended with
-    }
+    kept, known = _safe(job, direction)
     given = []
     for node in run.given:
         value = values[node]
@@ -79,6 +75,21 @@ def _filled(job: Job, direction: Direction, run: Parallel, values: Values) -> li
             value = _zeroed(course, value)
         given.append(value)
     return given
+
+
+def _safe(job: Job, direction: Direction) -> tuple[frozenset[int], frozenset[int]]:
+    """The adjoints, and the other values, that are safe as they are."""
+    found = direction.made.get("safe")
+    if found is None:
+        names, forward = direction.names, job.compiled.forward.names
+        found = direction.made["safe"] = (
+            frozenset((*names.kept.values(), *names.totals.values())),  # zero there: the loop's own
+            frozenset((
+                *forward.kept.values(),  # as forward left them: zero
+                *(slot.node for slot in job.compiled.states),  # or what a sequence ended with
+            )),
+        )  # fmt: skip
+    return found
 
 
 def _is_safe(course: Course, direction: Direction, node: int, value: Tensor) -> bool:
