@@ -59,16 +59,20 @@ class Runs:
         self._job, self._direction = job, direction
         self.end = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
         self.anew = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
+        self._rooms: Rows = {}  # what a part keeps lies where the last one's did
         self._through = [seeds]  # by pass, what sequences have come to; before the first: seeds
         for name, seed in seeds.items():
             self.end[name][laid.resting] = seed[laid.resting]
 
     def run(self, part: Part, reads: Rows) -> Rows:
-        """Adjoints kept at each step of a part, summed over the runs; `reads` are its rows'."""
-        dtype, batch = self._job.compiled.dtype, self._job.course.batch
-        start, stop = part.window
-        rows = (stop - start) * batch
-        kept = {p.name: torch.empty(rows, *p.shape, dtype=dtype) for p in self._direction.kept}
+        """Adjoints kept at each step of a part, summed over the runs, until the next part runs.
+
+        Args:
+            part: what goes back.
+            reads: what the loop reads in its rows.
+        """
+        (start, stop), batch = part.window, self._job.course.batch
+        kept = self._room((stop - start) * batch)
         if len(part.untouched):
             for leaf in kept.values():
                 leaf.index_fill_(0, part.untouched, 0.0)
@@ -76,6 +80,17 @@ class Runs:
             first, last = ((time - start) * batch for time in group.window)
             self._group(group, self._reads(reads, kept, slice(first, last)))
         return kept
+
+    def _room(self, rows: int) -> Rows:
+        """Memory for what the loop keeps."""
+        found = {}
+        for name, _, shape, *_ in self._direction.kept:
+            room = self._rooms.get(name)
+            if room is None or len(room) < rows:
+                room = torch.empty(rows, *shape, dtype=self._job.compiled.dtype)
+                self._rooms[name] = room
+            found[name] = room[:rows]
+        return found
 
     def _reads(self, reads: Rows, kept: Rows, rows: slice) -> Rows:
         """What the loop reads and fills in a group of rows."""
