@@ -1,9 +1,12 @@
-"""What `import bptt` gives: every public name, each imported when it is first used."""
+"""What `import bptt` gives, each name imported when it is first used; and who imports whom."""
 
+import ast
 import pickle
+import re
 import subprocess
 import sys
 import types
+from pathlib import Path
 
 import pytest
 
@@ -37,3 +40,33 @@ def test_a_name_that_is_not_there_is_refused_as_ever():
         bptt.unrol  # noqa: B018
     with pytest.raises(ImportError, match="cannot import name 'unrol'"):
         exec("from bptt import unrol")
+
+
+def rooms_imported(path: Path) -> set[str]:
+    """The rooms of the package that a file imports from, wherever in the file it does."""
+    froms = [node for node in ast.walk(ast.parse(path.read_text())) if type(node) is ast.ImportFrom]
+    below = {node.module.split(".")[1] for node in froms if (node.module or "").startswith("bptt.")}
+    return below | {alias.name for node in froms if node.module == "bptt" for alias in node.names}
+
+
+def test_imports_point_down_the_list_of_rooms():
+    root = Path(bptt.__file__).parent
+    table = (
+        (Path(__file__).parents[1] / "CONTRIBUTING.md")
+        .read_text()
+        .split("| room |")[1]
+        .split("\n\n")[0]
+    )
+    storeys = [re.findall(r"`(\w+)`", row.split("|")[1]) for row in table.splitlines()[2:]]
+    height = {room: -storey for storey, rooms in enumerate(storeys) for room in rooms}
+    rooms = {path.name for path in root.iterdir() if (path / "__init__.py").exists()}
+    assert rooms <= set(height)
+    upward = [
+        f"{path.relative_to(root)} imports {other}"
+        for room in height
+        for path in [*(root / room).rglob("*.py"), root / f"{room}.py"]
+        if path.exists()
+        for other in rooms_imported(path) & set(height)
+        if height[other] > height[room]
+    ]
+    assert not upward
