@@ -181,11 +181,6 @@ def _div(x: Value, y: Any, rounding_mode: str | None = None) -> Value:
     return quotient if rounded is None else quotient.call(rounded)
 
 
-def _convert(x: Value) -> Value:
-    """A mask as 0 and 1; numbers stay."""
-    return where(x, 1.0, 0.0) if x.is_mask else x
-
-
 def _logical(op: str) -> Callable[..., Value]:
     return lambda *values: values[0].call(op, *values[1:])
 

@@ -315,4 +315,4 @@ def leaves_of_window(inputs: Any) -> Leaves:
 
 
 def _spoken(kinds: Sequence[tuple]) -> str:
-    return "; ".join(f"(W, B, {', '.join(map(str, s))}) {dtype} on {d}" for s, dtype, d in kinds)
+    return "; ".join(f"(W, {', '.join(map(str, s))}) {dtype} on {d}" for s, dtype, d in kinds)

@@ -49,7 +49,7 @@ class Stream(nn.Module):
         steps: how many steps were taken so far.
 
     Raises:
-        StructureError: (a TypeError) a method other than Truncated.
+        StructureError: (a TypeError) a method other than Truncated, an encoder that is no function.
         ArgumentError: (a ValueError) a rule of another name.
 
     Source: Williams & Peng 1990.
@@ -80,6 +80,11 @@ class Stream(nn.Module):
             )
         if weights not in RULES:
             raise ArgumentError(f"weights: expected 'stale' or 'recomputed', got {weights!r}.")
+        if encoder is not None and not callable(encoder):
+            raise StructureError(
+                "encoder: expected a module or function that makes the cell's inputs of a window, "
+                f"got {describe(encoder)}."
+            )
         self.cell, self.encoder, self.weights = cell, encoder, weights
         self.method, self.backend = method, backend
         self.restart()

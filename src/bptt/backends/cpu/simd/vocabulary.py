@@ -29,8 +29,6 @@
 and every operation of a stage. Addresses are integers, in bytes; places count numbers from them.
 """
 
-from collections.abc import Callable
-
 from llvmlite import ir
 
 from bptt.backends.cpu.simd.control import Control, pause
@@ -48,8 +46,6 @@ from bptt.backends.cpu.simd.vector import (
 )
 
 INTEGER, TRUTH = ir.IntType(64), ir.IntType(1)
-
-Word = Callable[..., Value | None]  # (words, *values) -> value
 
 
 class Words:
