@@ -269,7 +269,7 @@ BAD = {
     "encoder": (TypeError, "got int", lambda s: bptt.Stream(s.cell, s.method, encoder=3)),
     "batch": (ValueError, "has 2 sequences, got a window of 3", lambda s: s(torch.randn(4, 3, 2))),
     "dtype": (ValueError, "expected windows as before", lambda s: s(torch.randn(4, 2, 2).double())),
-    "features": (ValueError, r"before, \(W, 2, 2\) .* got \(W, 2, 3\)", lambda s: s(X[..., [0] * 3])),
+    "features": (ValueError, r"\(W, 2, 2\) .* got \(W, 2, 3\)", lambda s: s(X[..., [0] * 3])),
     "structure": (ValueError, "expected windows as before", lambda s: s((X, X))),
     "state": (ValueError, "carries its own", lambda s: s(X, torch.zeros(2, 3))),
     "reset": (ValueError, r"\(4, 2\)", lambda s: s(X, reset=torch.zeros(3, 2).bool())),
