@@ -8,6 +8,8 @@ from torch.nn.utils import parametrize
 
 import bptt
 from bptt import cells
+from bptt.backends.cpu.combined import Combined, factors
+from bptt.backends.cpu.simd.machines import available
 from bptt.errors import ArgumentError, CellError
 from bptt.inspect.charts import line_chart, map_chart
 from bptt.inspect.modules import as_cell
@@ -185,6 +187,38 @@ def test_trails_are_weighed_window_by_window(name, room, double, monkeypatch):
     for parameter, norms in steps.parameters.items():
         found = kernels.parameters.get(parameter, np.zeros_like(norms))
         np.testing.assert_allclose(found, norms, atol=1e-13, rtol=1e-9)
+
+
+SIZES = [1.0, 1e-34, 1e-30, 1e-18, 1e15, 1e34]  # of what comes back to one step, in one window
+
+
+@pytest.mark.parametrize("vectors", [None, "scalar"])
+@pytest.mark.parametrize(
+    ("batch", "count", "width"), [(3, 1, 5), (1, 1, 1), (5, 2, 17), (2, 1, 130)]
+)
+def test_products_are_weighed_without_being_stored(batch, count, width, vectors, monkeypatch):
+    """Rows of any number and width, numbers of any size; loss times that are not there yet."""
+    if vectors in available():
+        monkeypatch.setenv("BPTT_VECTOR", vectors)
+    steps, copies, columns = 3, len(SIZES), batch * count
+    d = torch.randn(steps, batch, copies, count, width)
+    d *= torch.tensor(SIZES)[:, None, None]
+    R = [torch.randn(steps, 7, columns) * 1e20, torch.randn(steps, columns, columns).triu()]
+    live = first, last = torch.tensor([0, 2, 6]), torch.tensor([6, 5, 6])
+    there = (first[:, None] <= torch.arange(copies)) & (torch.arange(copies) < last[:, None])
+    given = torch.where(there[:, None, :, None, None], d, torch.nan)
+    total, before = torch.ones(steps, batch, count, width), torch.get_num_threads()
+    weighed = Combined(factors([(R[0], False), (R[1], True)]), count, width, live, copies, total)
+    torch.set_num_threads(2)
+    weighed.weigh(given[:1], 0)
+    weighed.weigh(given[1:], 1)
+    torch.set_num_threads(before)
+    rows = d.double().transpose(2, 3).reshape(steps, columns, -1)
+    for part, own in enumerate(R):
+        found = (own.double() @ rows).reshape(steps, -1, copies, width).norm(dim=(1, 3))
+        expected = torch.where(there, found, 0.0)
+        torch.testing.assert_close(weighed.norms()[..., part], expected, rtol=2e-6, atol=0)
+    torch.testing.assert_close(total, 1 + given.nansum(2), rtol=1e-6, atol=1e-6)
 
 
 def unused(name):

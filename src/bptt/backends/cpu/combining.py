@@ -11,8 +11,9 @@ from collections.abc import Iterator
 
 from bptt.backends.cpu.lines import function, indent
 
-HEIGHTS = (4, 2, 1)  # rows of a tile, tallest first
+HEIGHTS = (4, 1)  # rows of a tile, tallest first
 RANGE = {"float32": 1e37, "float64": 1e290}  # d is brought near 1 by what lies within it
+SMALL = {"float32": 1e-18, "float64": 1e-145}  # below, before products that might vanish are taken
 # What the kernel is told, as 64-bit integers in this order:
 #   claimed, shares: steps and shares of the work that have been taken so far
 #   steps, batch, copies, count, width: L, sequences, M, rows of d for each sequence, its columns
@@ -38,7 +39,7 @@ def source(registers: int, dtype: str) -> str:
             lines += _tile(rows, vectors)
         lines += _panel(vectors)
     edges = _EDGES.format(least=1 / RANGE[dtype], most=RANGE[dtype])
-    return "\n".join([*lines, edges, *_copy(wide), *_entry()])
+    return "\n".join([*lines, edges, *_copy(wide, SMALL[dtype]), *_entry()])
 
 
 def _tile(rows: int, vectors: int) -> list[str]:
@@ -101,6 +102,12 @@ def gather(target, total, pitch, source, width):
     return top
 
 
+def multiply(target, count, by):
+    # so many vectors, in place
+    for j in range(count):
+        store(target, j * LANES, mul(load(target, j * LANES), by))
+
+
 def clear(target, count):
     # zeros in place of so many vectors
     for j in range(count):
@@ -128,7 +135,7 @@ def near_one(top):
 """
 
 
-def _copy(wide: int) -> list[str]:
+def _copy(wide: int, small: float) -> list[str]:
     """The function that weighs one copy."""
     panel = "rows + left, pitch, factors, batch * count, parts, ends, inverse, sums"
     lines = [
@@ -141,6 +148,9 @@ def _copy(wide: int) -> list[str]:
         "unit = near_one(top)",
         "put(units, 0, largest(unit))",
         "inverse, left = reciprocal(unit), 0",
+        f"if largest(unit) < {small}:",
+        "    multiply(rows, at // SIZE // LANES, inverse)",
+        "    inverse = splat(1.0)",
         "clear(sums, parts)",
         f"while left + {wide} * LANES * SIZE <= pitch:",
         f"    panel_{wide}({panel})",
