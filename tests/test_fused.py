@@ -145,3 +145,58 @@ def test_inference_mode(backend):
         torch.testing.assert_close(again, bptt.unroll(made, x, state, backend=backend)[0])
     bptt.unroll(cell, x, backend=backend)[0].sum().backward()
     assert cell.U.grad.norm() > 0
+
+
+T, B = 9, 3
+ORDINARY = {
+    "Elman": lambda: bptt.cells.Elman(INPUTS, H),
+    "GRU": lambda: bptt.cells.GRU(INPUTS, H),
+    "LSTM": lambda: bptt.cells.LSTM(INPUTS, H),
+    "scored": CELLS["scored"],
+}
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_masks_change_no_bit_of_the_steps_that_they_leave_alone(name, reverse):
+    """The last steps are padding, or an episode of their own; they hold no numbers."""
+    torch.manual_seed(0)
+    cell, x = ORDINARY[name](), torch.randn(T, B, INPUTS)
+    none = torch.full((2, B, INPUTS), torch.nan)
+    expected = _unrolled(cell, x, reverse=reverse)
+    padded = _unrolled(cell, torch.cat([x, none]), lengths=[T] * B, reverse=reverse)
+    _same_bits(padded, expected)
+    reset = torch.zeros(T + 2, B, dtype=torch.bool)
+    reset[1 if reverse else T] = True
+    both = torch.cat([none, x] if reverse else [x, none])
+    outputs, _ = _unrolled(cell, both, reset=reset, reverse=reverse)
+    own = slice(2, None) if reverse else slice(T)
+    _same_bits(([leaf[own] for leaf in outputs], []), (expected[0], []))
+
+
+def _unrolled(cell, x, **keywords):
+    outputs, final = bptt.unroll(cell, x.clone().requires_grad_(), **keywords)
+    return pytree.tree_leaves(outputs), pytree.tree_leaves(final)
+
+
+def _same_bits(found, expected):
+    for ours, right in zip(found[0], expected[0], strict=True):
+        assert torch.equal(ours[: len(right)], right)
+        assert not ours[len(right) :].any()  # outputs of padding
+    assert all(map(torch.equal, found[1], expected[1]))
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("seed", range(6))
+def test_ordinary_cells_under_any_masks(name, seed):
+    torch.manual_seed(seed)
+    cell = ORDINARY[name]()
+    lengths = [None, [T, T - 1, T], torch.randint(0, T + 1, (B,)).tolist()][seed % 3]
+    case = {"steps": T, "lengths": lengths, "reverse": seed % 2 == 1, "resets": seed > 1}
+    for method in METHODS:
+        ours, expected = (
+            pytree.tree_leaves(found(cell, backend, method, **case))
+            for backend in ("cpu", "reference")
+        )
+        for number, (one, right) in enumerate(zip(ours, expected, strict=True)):
+            assert_close(one, right, "gradients", f"{name}, {number} of {case}, {method}")
