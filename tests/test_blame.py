@@ -54,6 +54,9 @@ def test_numbers_are_those_of_one_backward_pass(job):
         assert gradients.norm() == pytest.approx(float(slopes[step.k - 1].norm()), rel=1e-3)
         assert step.norm == pytest.approx(found.credit.state[0, step.k - 1])
     np.testing.assert_allclose(sum(step.share for step in found.steps), 1, rtol=1e-6)
+    for share in (0.3, 0.5, 0.9):  # the fewest of the last steps that carry so much
+        shares = [step.share for step in found.steps[: found.within(share)]]
+        assert sum(shares[:-1]) < share <= sum(shares)
     words = [given for step in found.steps for given in step.inputs if not given.signed]
     assert all(given.gradient >= 0 for given in words)
 
