@@ -20,6 +20,7 @@ import bptt
 from bptt import plans
 from bptt.backends.cpu import simd
 from bptt.compiler import formulas
+from bptt.compiler.reuse import Reuse
 from bptt.compiler.split import NARROW
 from bptt.ready import initial_state
 from bptt.testing import assert_close
@@ -326,6 +327,31 @@ def test_calls_share_no_memory():
         first, _ = bptt.unroll(cell, xs[0])
         first.fill_(torch.nan)
         assert torch.equal(bptt.unroll(cell, xs[0])[0], alone[0])
+
+
+class _Normalised(bptt.cells.Elman):
+    """Its drive is, and what is shown of its state: both beside the loop."""
+
+    def __init__(self):
+        super().__init__(INPUTS, H)
+        self.norm = nn.LayerNorm(H)
+
+    def forward(self, x, h):
+        h = torch.tanh(self.norm(x @ self.Wx) + h @ self.Ws + self.b)
+        return self.norm(h.sigmoid() - h) * h, h
+
+
+def test_a_value_may_take_the_memory_of_one_that_is_done_with(monkeypatch):
+    """Beside the loop, where the bits are those of values that each have their own."""
+    cell = _Normalised().double()
+    given, place, taken, found = _arguments(cell), Reuse.place, [], []
+    for where in (lambda *own: taken.append(place(*own)) or taken[-1], lambda *_: None):
+        monkeypatch.setattr(plans, "_ENTRIES", OrderedDict())
+        monkeypatch.setattr(Reuse, "place", where)
+        found.append(_run(cell, *given, "cpu"))
+    assert any(operand is not None for operand in taken)
+    for ours, theirs in zip(*found, strict=True):
+        assert all(map(torch.equal, ours, theirs))
 
 
 def test_a_value_that_is_two_outputs_is_two_tensors():

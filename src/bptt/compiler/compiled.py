@@ -102,7 +102,7 @@ class Direction:
         """`after`, given the sums over rows that the loop has added up."""
         columns = self.columns
         given = (*self.after.given, *self.names.totals.values())
-        return parallel(columns.graph, given, columns.after, self.dtype, self.absent)
+        return parallel(columns.graph, given, columns.after, self.dtype, self.absent, reuse=True)
 
     @functools.cached_property
     def keeps_states(self) -> bool:
@@ -254,9 +254,9 @@ class Compiled:
         verify.check_columns(columns)
         graph = columns.graph
         loop, names = arrange(columns, carried, absent)
-        before = parallel(graph, columns.given, columns.before, self.dtype, absent)
+        before = parallel(graph, columns.given, columns.before, self.dtype, absent, reuse=True)
         given = (*columns.given, *columns.before, *columns.kept)
-        after = parallel(graph, given, columns.after, self.dtype, absent)
+        after = parallel(graph, given, columns.after, self.dtype, absent, reuse=True)
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
         kept = self._once(needed)

@@ -13,6 +13,7 @@ from torch import Tensor
 
 from bptt.compiler.graph import CONTRACTIONS, LEAVES, NO_MEMORY, SUMS, Graph, Node
 from bptt.compiler.record import Ref
+from bptt.compiler.reuse import Reuse
 from bptt.compiler.stages import OPERATIONS
 from bptt.compiler.writing import function
 
@@ -43,8 +44,20 @@ def parallel(
     roots: Sequence[int],
     dtype: torch.dtype,
     absent: frozenset[int] = frozenset(),
+    *,
+    reuse: bool = False,
 ) -> Parallel:
-    """What computes `roots` from `given` for all steps at once; `absent` values are zero."""
+    """What computes `roots` from `given` for all steps at once.
+
+    Args:
+        graph: of which those are nodes.
+        given: what is at hand.
+        roots: what is wanted.
+        dtype: of all numbers.
+        absent: given values that are zero.
+        reuse: whether values may take the memory of others that nobody needs any more. What torch
+            maps over a further axis (`torch.vmap`) may not.
+    """
     taken = set(given) - absent
     inner, stack = set[int](), [root for root in roots if root not in taken]
     used = {root for root in roots if root in taken}
@@ -58,7 +71,7 @@ def parallel(
                 used.add(operand)
             else:
                 stack.append(operand)
-    return _write(graph, tuple(sorted(used)), sorted(inner), roots, dtype, absent)
+    return _write(graph, tuple(sorted(used)), sorted(inner), roots, dtype, absent, reuse)
 
 
 def _write(
@@ -68,20 +81,32 @@ def _write(
     roots: Sequence[int],
     dtype: torch.dtype,
     absent: frozenset[int],
+    reuse: bool,
 ) -> Parallel:
     fused = _fused(graph, inner, roots)
     writer = _Writer(graph, dtype, fused)
+    memory = _memory(graph, inner, roots, fused, writer.plain) if reuse else None
     lines = [f"({''.join(f't{n}, ' for n in given)}) = given"] if given else []
     for number in inner:
         if number not in fused:
-            spelled = writer.zeros(number) if number in absent else writer.spell(number)
+            place = memory.place(number) if memory else None
+            spelled = writer.zeros(number) if number in absent else writer.spell(number, place)
             lines.append(f"t{number} = {spelled}")
+            if memory and (dead := memory.dead(number)):
+                lines.append(f"del {', '.join(f't{n}' for n in dead)}")
     results = (writer.name(n) if graph[n].op in SUMS else writer.rows(n) for n in roots)
     lines.append(f"return [{', '.join(results)}]")
     source = "\n    ".join(["def run(given, fixed, steps, rows):", *lines, ""])
     between = (n for n in inner if n not in roots and n not in fused)
     width = sum(math.prod(graph[n].shape) for n in between if graph[n].op not in NO_MEMORY)
     return Parallel(function(source, "run", writer.namespace), given, source, width)
+
+
+def _memory(
+    graph: Graph, inner: Sequence[int], roots: Sequence[int], fused: set[int], plain: set[int]
+) -> Reuse:
+    later = {o: n for n in inner for o in graph[n].operands if o in fused}
+    return Reuse(graph, inner, {*roots, *plain}, later)
 
 
 def _fused(graph: Graph, inner: Sequence[int], roots: Sequence[int]) -> set[int]:
@@ -136,15 +161,15 @@ class _Writer:
         self.namespace["zero"] = torch.zeros((), dtype=self.dtype)
         return f"zero.expand({', '.join(['rows', *map(str, self.graph[number].shape)])})"
 
-    def spell(self, number: int) -> str:
-        """A node as an expression of Python."""
+    def spell(self, number: int, place: int | None = None) -> str:
+        """A node as an expression of Python, its numbers in the memory of the node `place`."""
         node = self.graph[number]
         if node.op in LEAVES:
             return self._leaf(node)
         if node.op in SUMS:
             return self._sum_over_rows(node)
         if node.op in OPERATIONS:
-            return self._point(number, node)
+            return self._point(number, node, place)
         if node.op == "number":
             return self.name(number)
         if node.op in CONTRACTIONS:
@@ -168,7 +193,7 @@ class _Writer:
             return f"{given}.expand(steps, *{given}.shape).reshape({shape})"
         raise AssertionError(f"{node.op} is not among the given values")
 
-    def _point(self, number: int, node: Node) -> str:
+    def _point(self, number: int, node: Node, place: int | None) -> str:
         bias = _bias(self.graph, number)
         if bias is not None and bias[0] in self.fused:
             a, weight = (self.name(o) for o in self.graph[bias[0]].operands)
@@ -179,6 +204,8 @@ class _Writer:
                 else f"product({a}, {weight}, {added})"
             )
         names = [self._aligned(o, len(node.shape)) for o in node.operands]
+        if place is not None:
+            return f"torch.{node.op}({', '.join(names)}, out={self.name(place)})"
         if node.op in _AS_SIGN:
             return f" {_AS_SIGN[node.op]} ".join(names)
         return f"torch.{node.op}({', '.join(names)})"
