@@ -1226,6 +1226,11 @@ WRONG = {
         r"cell\(x_t, state\).*got Linear\(input",
         lambda c: bptt.unroll(torch.nn.Linear(3, 3).double(), X, S),
     ),
+    "check_cell of a whole layer": (
+        TypeError,
+        "runs a whole sequence",
+        lambda c: bptt.testing.check_cell(torch.nn.LSTM(3, 4), 3),
+    ),
     "a method's class": (
         TypeError,
         "got the class Truncated",

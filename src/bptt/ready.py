@@ -136,6 +136,7 @@ def initial_state(cell: Any, batch_size: int) -> Any:
     if isinstance(cell, nn.RNNCellBase):
         zeros = cell.weight_hh.new_zeros(batch_size, cell.hidden_size)
         return (zeros, zeros.clone()) if isinstance(cell, nn.LSTMCell) else zeros
+    check.one_step(cell)
     name = type(cell).__name__ if isinstance(cell, nn.Module) else getattr(cell, "__name__", cell)
     raise CellError(
         f"state=None: {name} does not say what it starts from. Pass `state`, or give the cell a "
