@@ -41,6 +41,8 @@ def test_a_state_that_overflows_is_found(backend, method, reverse, lengths):
 
     *place, said = found(work)
     assert place == [begin - 39 if reverse else begin + 39, 1, (2,)]
+    where = f"at step {place[0]} of sequence 1, in unit 2, all counted from 0"
+    assert said.startswith(f"the state is infinite {where}. ")
     assert "A step before it is up to 1e+38, so it grows" in said
 
 
@@ -67,6 +69,7 @@ def test_what_the_data_lack_is_said_and_padding_is_not_looked_at():
     with bptt.detect_nonfinite():
         *place, said = found(lambda: model(x, lengths=torch.tensor([9, 7])))
     assert place == [6, 1, (0,)]
+    assert "of sequence 1, in unit 0 of its leaf 0, all counted from 0. " in said
     assert "input there is not finite" in said
 
 
