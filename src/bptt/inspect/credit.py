@@ -88,9 +88,7 @@ class Credit:
             _difference(known.get(name), gradient)
             for known, times in pairs
             if known
-            for name, gradient in zip(
-                self.run.names, self.run.gradient(Full(), times), strict=True
-            )
+            for name, gradient in zip(self.run.names, self.run.gradient(Full(), times), strict=True)
         ]
         return float(np.max(found, initial=0.0))
 
