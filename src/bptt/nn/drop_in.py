@@ -1,6 +1,5 @@
 """torch.nn's recurrent modules, run by `bptt.unroll`."""
 
-from collections.abc import Iterator
 from typing import Any
 
 import torch
@@ -69,20 +68,23 @@ class DropIn(torch.nn.RNNBase):
             dropout=self.dropout if self.training else 0.0,
             all_states=all_states,
         )
-        return through.run(self.layers(), unstack(hx, len(self.all_weights)))
+        return through.run(self._by_layer(self._steps()), unstack(hx, len(self.all_weights)))
 
     def _step(self, weights: Weights) -> Step:
         """The cell of one layer and direction."""
         raise NotImplementedError
 
-    def layers(self) -> Iterator[list[Step]]:
+    def layers(self) -> list[list[Step]]:
         """Per layer its cells, on the weights as they are now."""
-        steps = self._steps([self._named(weights) for weights in self.all_weights])
-        directions = 2 if self.bidirectional else 1
-        return (steps[i : i + directions] for i in range(0, len(steps), directions))
+        return self._by_layer([self._step(own) for own in self._weights()])
 
-    def _steps(self, weights: list[Weights]) -> list[Step]:
-        """The cells on these weights: the last call's, if it had the same."""
+    def _by_layer(self, steps: list[Step]) -> list[list[Step]]:
+        directions = 2 if self.bidirectional else 1
+        return [steps[i : i + directions] for i in range(0, len(steps), directions)]
+
+    def _steps(self) -> list[Step]:
+        """The cells on the weights as they are now: the last call's, if it had the same."""
+        weights = self._weights()
         known: list[Step] = vars(self).get("_last_steps", [])
         if len(known) == len(weights) and all(map(Step.stands_on, known, weights)):
             return known
@@ -91,6 +93,9 @@ class DropIn(torch.nn.RNNBase):
         own = all(isinstance(weight, Parameter | None) for own in weights for weight in own)
         vars(self)["_last_steps"] = steps if own else []
         return steps
+
+    def _weights(self) -> list[Weights]:
+        return [self._named(weights) for weights in self.all_weights]
 
     def _named(self, weights: list[Parameter]) -> Weights:
         weight_ih, weight_hh, *rest = weights
