@@ -513,8 +513,6 @@ def test_a_cell_that_cannot_be_traced_is_watched_as_far_as_it_goes():
 @pytest.mark.parametrize("kind", ["CSVLogger", "TensorBoardLogger"])
 def test_lightning_logs_what_is_watched(kind, tmp_path):
     lightning = pytest.importorskip("lightning.pytorch")
-    if kind == "TensorBoardLogger":
-        pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install tensorboard")
 
     class Trained(lightning.LightningModule):
         def __init__(self):
@@ -557,7 +555,6 @@ def _events(folder):
 
 
 def test_tensorboard_shows_what_is_watched(tmp_path):
-    pytest.importorskip("tensorboard", reason="needs TensorBoard: pip install tensorboard")
     seen = {}
     cell = Elman(INPUTS, H)
     note = lambda figures, step: seen.update({(k, step): v for k, v in figures.items()})  # noqa: E731
