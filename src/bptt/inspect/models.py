@@ -53,9 +53,9 @@ def subject(
     if not _is_own(model, state):
         return of_module(model, inputs, **given, reverse=reverse, backend=backend)
     named = {name: value for name, value in given.items() if value is not None}
-    return _Opened(model, inputs, {**named, **({"reverse": True} if reverse else {})}).subject(
-        backend
-    )
+    if reverse:
+        named["reverse"] = True
+    return _Opened(model, inputs, named).subject(backend)
 
 
 def _is_own(model: Any, state: Any) -> bool:

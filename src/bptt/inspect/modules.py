@@ -89,13 +89,7 @@ def of_module(
     reverse: bool = False,
     backend: str = "auto",
 ) -> Subject:
-    """A model and a batch, as the inspecting functions take them.
-
-    Args:
-        model: see `as_cell`.
-        inputs: (T, B, ...), or (B, T, ...) for a module with batch_first, as its forward takes it.
-        state: as `unroll` takes it for a cell, or as the module's forward does.
-        lengths, reset, reset_state, reverse, backend: as for `unroll`; reset laid out as inputs.
+    """A cell, or a module of `bptt.nn`, and a batch, as `bptt.inspect.models.subject` takes them.
 
     Raises:
         ArgumentError: inputs of no steps or sequences, packed, or without a batch.
