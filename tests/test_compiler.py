@@ -218,6 +218,40 @@ def test_the_user_s_own_backward_pass_is_taken():
     _agree(Spiking(), x, torch.rand(B, H, dtype=torch.float64))
 
 
+MADE = {
+    "signs": lambda w, v: w.abs() * (v > 0) - 0.1 * torch.sign(v),
+    "transposed": lambda w, v: w.t().reshape(H, H) + v.reshape(-1).view(H, H),
+    "parts": lambda w, v: torch.cat([w[:2], v[2:]]) * torch.where(v[0] > 0, w[1], v[1]),
+    "normed": lambda w, v: w / w.norm(dim=1, keepdim=True) * torch.softmax(v, 1),
+    "product": lambda w, v: (w @ v).tanh() * v.prod(1),  # prod's derivative asks for zeros
+    "twice": lambda w, v: w.clamp(-0.4, 0.4) + w.exp() * v.mean(),
+    "strided": lambda w, v: torch.as_strided(w, (H, H), (1, H)).sigmoid() * v,
+}
+
+
+@pytest.mark.parametrize("made", MADE)
+def test_what_weights_are_made_of_gets_its_gradient_at_every_call(made):
+    """Also where the way back of the first call is that of the others."""
+
+    class Made(nn.Module):
+        def __init__(self):
+            super().__init__()
+            self.W, self.V = (nn.Parameter(torch.randn(H, H).double().t()) for _ in range(2))
+
+        def forward(self, x, h):
+            return torch.tanh(x + h @ MADE[made](self.W, self.V))
+
+    cell, frozen = Made(), Made()
+    frozen.V.requires_grad_(False)
+    x = torch.randn(T, B, H, dtype=torch.float64, requires_grad=True)
+    for _ in range(3):
+        for each in (cell, frozen):
+            with torch.no_grad():
+                each.W.copy_(torch.randn(H, H)).mul_(torch.randn(H, H) > 0)
+                each.V.copy_(torch.randn(H, H))
+            _agree(each, x, torch.rand(B, H, dtype=torch.float64))
+
+
 class Bad(nn.Module):
     def __init__(self, f):
         super().__init__()

@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt.compiler import pulls
 from bptt.compiler.record import Operation, Ref
 from bptt.compiler.writing import function
 
@@ -43,6 +44,7 @@ class Once:
         self.operations = kept[::-1]
         self._untracked, self._detached, self._constants = untracked, detached, constants
         self._names: tuple[Ref, ...] = ()
+        self._pulls: dict[tuple, Callable[..., tuple]] = {}
 
     def run(self, own: Sequence[Tensor]) -> Fixed:
         """The fixed tensors by name, w0 and so on, with what is made of them."""
@@ -116,19 +118,38 @@ class Once:
             wanted: which of them need a gradient.
             gradients: dE/d(value) by the value's name.
         """
-        names = self._own(len(own))
-        direct = [gradients.get(name) for name in names]
+        direct = [gradients.get(name) for name in self._own(len(own))]
         if sum(gradient is not None for gradient in direct) == len(gradients):
             return direct
-        needs = [need and g is None for need, g in zip(wanted, direct, strict=True)]
+        asked = tuple(wanted), tuple(gradients)
+        again = self._pulls.get(asked)
+        if again is not None and not torch.is_grad_enabled():
+            pulled = again(*own, *gradients.values())
+        else:
+            pulled = self._differentiated(own, wanted, gradients, asked)
+        return [g if p is None else p for g, p in zip(direct, pulled, strict=True)]
+
+    def _differentiated(
+        self, own: Sequence[Tensor], wanted: Sequence[bool], gradients: Fixed, asked: tuple
+    ) -> Sequence[Tensor | None]:
+        """What autograd gives; how, is remembered if it would be the same for other numbers."""
+        needs = [
+            need and name not in gradients
+            for name, need in zip(self._own(len(own)), wanted, strict=True)
+        ]
         leaves = [t.detach().requires_grad_(need) for t, need in zip(own, needs, strict=True)]
-        roots, seeds = self.roots(leaves, gradients)
-        targets = [leaf for leaf in leaves if leaf.requires_grad]
-        if not roots or not targets:
-            return direct
-        pulled = torch.autograd.grad(roots, targets, seeds, allow_unused=True)
-        by_leaf = {id(leaf): gradient for leaf, gradient in zip(targets, pulled, strict=True)}
-        return [by_leaf.get(id(leaf), g) for leaf, g in zip(leaves, direct, strict=True)]
+
+        def differentiate() -> Sequence[Tensor | None]:
+            roots, seeds = self.roots(leaves, gradients)
+            return pulls.gradients(roots, leaves, seeds)
+
+        if not pulls.are_steady(self.operations):
+            return differentiate()
+        seeds = list(gradients.values())
+        found, again = pulls.pull(differentiate, list(self._constants.values()), leaves, seeds)
+        if again is not None:
+            self._pulls[asked] = again
+        return found
 
     def roots(self, leaves: Sequence[Tensor], gradients: Fixed) -> tuple[list, list]:
         """What the weights are made into, cut apart wherever a gradient is known."""
@@ -140,7 +161,8 @@ class Once:
                     known = gradients.get(name)
                     if known is not None and value.requires_grad:
                         roots.append(value)
-                        seeds.append(known.reshape(value.shape))
+                        alike = known.shape == value.shape
+                        seeds.append(known if alike else known.reshape(value.shape))
                     fixed[name] = value if known is None else value.detach()
         return roots, seeds
 
