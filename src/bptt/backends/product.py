@@ -42,7 +42,6 @@ class Point(NamedTuple):
     state: Leaves
     results: Leaves  # outputs and new state as they were kept
     own: bool  # whether those are the step's own in every row: none rests
-    draws: Leaves  # what its random operations are made from, where it is replayed
     graph: Graph | None = None  # what it left forward, where that was kept
 
 
@@ -155,7 +154,7 @@ class VectorJacobian:
     """
 
     def __init__(self, step: Step, weights: Leaves, wanted: Sequence[bool], draws: Draws) -> None:
-        self._step, self._weights, self.wanted, self._draws = step, weights, wanted, draws
+        self._step, self._weights, self.wanted, self.draws = step, weights, wanted, draws
         self.count, self.room = len(weights), sum(weight.numel() for weight in weights) // 2
         self._known = {id(weight) for weight in weights}
         self.results: Leaves = []  # outputs and new state of the step that was run last
@@ -167,16 +166,16 @@ class VectorJacobian:
             return pull(given, seeds, taken, len(point.inputs), self._weights, retain=True)
         inputs = [_leaf(x, wanted) for x, wanted in zip(point.inputs, self.wanted, strict=True)]
         state = [_leaf(leaf, is_real(leaf)) for leaf in point.state]
-        self._draws.rewind()
+        self.draws.rewind()
         if recording is None:
             return self._differentiate(inputs, state, seeds, nullcontext())
-        with recording, self._draws.told(recording):
+        with recording, self.draws.told(recording):
             return self._differentiate(inputs, state, seeds, Watch(recording))
 
     def _differentiate(
         self, inputs: Leaves, state: Leaves, seeds: Seeds, watch: AbstractContextManager
     ) -> Shares:
-        with torch.enable_grad(), watch, self._draws.inside():
+        with torch.enable_grad(), watch, self.draws.inside():
             outputs, new = self._step(inputs, state)
         self.results = outputs + new
         self._check(self.results, inputs + state)
@@ -238,7 +237,7 @@ class Replay:
         asked = *asked, *self._exact.wanted
         sure = self._programs.sure(asked) if self._sure else None
         if sure is not None:
-            self._set(sure, alone=True)
+            self._set(sure)
             return self(point, seeds)
         program = self._programs.take(asked)
         old = program is not None
@@ -250,6 +249,7 @@ class Replay:
             self._programs.found[asked] = program
             if old:
                 self._programs.proved.add(asked)
+            return self._run(program, point, seeds)  # as calls to come will: to the same bits
         return shares
 
     @property
@@ -257,13 +257,14 @@ class Replay:
         """Outputs and new state of the latest step, if it was run and not replayed."""
         return self._exact.results
 
-    def _set(self, program: Program, alone: bool = False) -> None:
+    def _set(self, program: Program) -> None:
         self._program, self._values = program, program.once(*self._fixed)
         room = self._exact.room
-        self._rows = Rows(program, self._values, self._steps, room, alone)
+        self._rows = Rows(program, self._values, self._steps, room)
 
     def _run(self, program: Program, point: Point, seeds: Seeds) -> Shares:
-        found = program.step(*_arguments(point, seeds), *self._values)
+        drawn = self._exact.draws.made(program.drawn)
+        found = program.step(*_arguments(point, drawn, seeds), *self._values)
         end = len(point.inputs) + len(point.state) + self._exact.count
         shares = _parted(list(found[:end]), len(point.inputs), len(point.state))
         self._rows.add(found[end:])
@@ -281,7 +282,7 @@ class Replay:
     def _record(self, point: Point, seeds: Seeds) -> tuple[Program | None, Shares]:
         # Copies, so that no two arguments share their memory by chance: names go by memory.
         inputs, state, results = (_copies(leaves) for leaves in point[:3])
-        point = Point(inputs, state, results, point.own, point.draws)
+        point = Point(inputs, state, results, point.own)
         seeds = Seeds(*(_copies(leaves) for leaves in seeds))
         named = {"x": point.inputs, "s": point.state, "w": self._fixed}
         recording = Recording(**named, dy=_present(seeds.outputs), ds=_present(seeds.state))
@@ -319,16 +320,19 @@ class Replay:
         if point.own:
             names = [recording.name(leaf) for leaf in self._exact.results]
             known = tuple((name, Ref(f"a{i}")) for i, name in enumerate(names) if name is not None)
-        parts = (point.inputs, point.state, point.draws, point.results, *map(_present, seeds))
+        drawn = self._exact.draws.numbers()
+        parts = (point.inputs, point.state, drawn, point.results, *map(_present, seeds))
         counts = zip(("x", "s", "r", "a", "dy", "ds"), map(len, parts), strict=True)
         arguments = tuple(Ref(f"{name}{i}") for name, count in counts for i in range(count))
         weights = tuple(Ref(f"w{i}") for i in range(len(self._fixed)))
-        return build(Task(operations, arguments, weights, known, results, self._exact.count))
+        draws = tuple(Ref(f"r{i}") for i in range(len(drawn)))
+        count = self._exact.count
+        return build(Task(operations, arguments, weights, known, results, count, draws))
 
 
-def _arguments(point: Point, seeds: Seeds) -> Leaves:
+def _arguments(point: Point, drawn: Sequence[Tensor], seeds: Seeds) -> Leaves:
     """In the order of a program's arguments, laid out in memory as when it was written down."""
-    made = (*point.inputs, *point.state, *point.draws, *point.results)
+    made = (*point.inputs, *point.state, *drawn, *point.results)
     leaves = (*made, *seeds.outputs, *seeds.state)
     return [leaf.contiguous() for leaf in leaves if leaf is not None]
 

@@ -45,14 +45,13 @@ class Rows:
         values: what it makes of the weights.
         steps: how many there are in all.
         room: numbers that rows may take up however few steps there are.
-        alone: whether the first step's are summed by themselves, as where autograd took that step:
-            so calls have the same bits, whichever way they go.
     """
 
-    def __init__(self, program: Program, values: tuple, steps: int, room: int, alone: bool) -> None:
+    def __init__(self, program: Program, values: tuple, steps: int, room: int) -> None:
         self._program, self._values = program, values
-        self._few, self._room, self._alone = steps // SHARE, room, alone
+        self._few, self._room = steps // SHARE, room
         self._steps: list[tuple[Tensor, ...]] = []
+        self._most: int | None = None  # steps that are enough, once one is there to tell
         self.places = program.late
 
     def add(self, rows: tuple[Tensor, ...]) -> None:
@@ -65,13 +64,19 @@ class Rows:
 
     def enough(self) -> bool:
         """Whether they make a large product, or weigh something in memory."""
-        steps = len(self._steps)
-        if self._alone and steps:
-            self._alone = False
-            return True
-        if not steps or steps == STEPS or steps * len(self._steps[0][0]) >= ROWS:
-            return steps > 0
-        return steps >= self._few and steps * sum(r.numel() for r in self._steps[0]) > self._room
+        steps = self._steps
+        if not steps:
+            return False
+        if self._most is None:
+            self._most = self._enough(steps[0])
+        return len(steps) >= self._most
+
+    def _enough(self, rows: tuple[Tensor, ...]) -> int:
+        """How many steps are enough, all alike."""
+        large = min(STEPS, -(-ROWS // max(1, len(rows[0]))))
+        numbers = sum(row.numel() for row in rows)
+        heavy = max(self._few, self._room // numbers + 1) if numbers else large
+        return min(large, heavy)
 
     def sums(self, shares: Sequence[Tensor | None]) -> list[Tensor | None]:
         """The weights' shares with those of all rows put in their places; none are left."""

@@ -367,8 +367,7 @@ def _point(problem: Problem, taken: Taken, columns: Sequence[Steps], p: int) -> 
     if live is not None:
         before = [select(live, a, b) for a, b in zip(before, taken.resting, strict=True)]
     results = [kept[p] for kept in taken.results]
-    draws = problem.draws.numbers() if problem.replayed else []
-    return Point([column[p] for column in columns], before, results, live is None, draws)
+    return Point([column[p] for column in columns], before, results, live is None)
 
 
 def _live_rows(live: Tensor | None, again: Leaves, kept: Leaves) -> Leaves:

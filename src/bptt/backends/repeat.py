@@ -35,8 +35,9 @@ class Repeat:
         self._draws, self.outputs = draws, outputs
 
     def __call__(self, x: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
-        arguments = [leaf.contiguous() for leaf in (*x, *state, *self._draws.numbers())]
-        found = list(self.program.step(*arguments, *self._values))
+        arguments = [leaf.contiguous() for leaf in (*x, *state)]
+        drawn = self._draws.made(self.program.drawn)
+        found = list(self.program.step(*arguments, *drawn, *self._values))
         return found[: self.outputs], found[self.outputs :]
 
     def agrees(self, taken: tuple[Leaves, Leaves], given: tuple[Leaves, Leaves]) -> bool:
@@ -97,7 +98,8 @@ def repeat(
     parts = zip(("x", "s", "r"), (*taken, draws.numbers()), strict=True)
     arguments = tuple(Ref(f"{name}{i}") for name, leaves in parts for i in range(len(leaves)))
     weights = tuple(Ref(f"w{i}") for i in range(len(fixed)))
-    program = build(Task(opening.operations, arguments, weights, (), opening.results, 0))
+    drawn = arguments[len(taken[0]) + len(taken[1]) :]
+    program = build(Task(opening.operations, arguments, weights, (), opening.results, 0, drawn))
     if program is None:
         return None
     repeated = Repeat(program, fixed, draws, len(given[0]))

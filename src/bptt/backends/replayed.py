@@ -4,7 +4,7 @@ The recursion of `backends/reference.py` with nothing around it: each step's arg
 in a row and handed to the program of its vector-Jacobian product.
 """
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 import torch
 from torch import Tensor
@@ -13,6 +13,7 @@ from bptt.backends.product import Found, Totals, is_real
 from bptt.backends.programs import Programs, Rows
 from bptt.backends.reference import Gradients, Problem, Taken
 from bptt.compiler.program import Program
+from bptt.schedule import Steps
 from bptt.step import Leaves
 
 
@@ -39,43 +40,51 @@ class _Way:
     """The way back, and what is left on it."""
 
     def __init__(self, problem: Problem, taken: Taken, program: Program) -> None:
-        self._problem, self._taken, self._step = problem, taken, program.step
+        self._problem, self._taken = problem, taken
+        self._step, self._make = program.step, program.drawn
         self._values = program.once(*taken.weights, *taken.constants)
-        room = sum(weight.numel() for weight in taken.weights) // 2
-        self._rows = Rows(program, self._values, problem.schedule.steps, room, True)
+        room = sum([weight.numel() for weight in taken.weights]) // 2
+        self._rows = Rows(program, self._values, problem.schedule.steps, room)
         self._totals = Totals(len(taken.weights))
-        self._columns = [problem.schedule.columns(leaf) for leaf in taken.inputs]
 
     def back(self, d_outputs: Found, d_state: Found) -> Gradients:
         """From the adjoints of outputs and final state."""
         schedule, taken = self._problem.schedule, self._taken
-        losses = [schedule.adjoints(leaf) for leaf in d_outputs if leaf is not None]
-        inputs, state = len(taken.inputs), len(taken.initial)
-        end = inputs + state + len(taken.weights)
+        inputs, state = len(taken.inputs), len(taken.inputs) + len(taken.initial)
+        end = state + len(taken.weights)
         d_inputs: list[list] = [[] for _ in taken.inputs]
-        for p in range(schedule.steps - 1, -1, -1):
-            arguments = [*self._arguments(p), *(loss[p] for loss in losses)]
-            arguments += [leaf for leaf in d_state if leaf is not None]
-            found = self._step(*(leaf.contiguous() for leaf in arguments), *self._values)
+        step, values = self._step, self._values
+        for before, draws, after in self._arguments(d_outputs):
+            seeds = [leaf.contiguous() for leaf in d_state if leaf is not None]
+            found = step(*before, *draws, *after, *seeds, *values)
             for steps, leaf in zip(d_inputs, found, strict=False):
                 steps.append(leaf)
-            found_state = found[inputs : inputs + state]
-            d_state = [_zero_for(d, s) for d, s in zip(found_state, taken.initial, strict=True)]
-            self._add(found[inputs + state : end], found[end:])
+            d_state = list(map(_zero_for, found[inputs:state], taken.initial))
+            self._add(found[state:end], found[end:])
         if self._rows:
             self._totals.add(self._rows.sums([None] * len(taken.weights)), self._rows.places)
         stacked = [None if s[0] is None else schedule.stack(s[::-1]) for s in d_inputs]
         return Gradients(stacked, d_state, [], self._totals.sums())
 
-    def _arguments(self, p: int) -> Leaves:
-        """What step p took in, what it drew, and what it gave."""
-        taken, draws = self._taken, self._problem.draws
-        arguments = [column[p] for column in self._columns]
-        arguments += [states[p - 1] for states in taken.states] if p else taken.initial
-        if draws.used:
-            draws.begin(self._problem.offset + p)
-            arguments += draws.numbers()
-        return arguments + [kept[p] for kept in taken.results]
+    def _arguments(self, d_outputs: Found) -> Iterator[tuple]:
+        """From the last step to the first: what it took in, what it drew, what it gave and seeds."""
+        schedule, taken = self._problem.schedule, self._taken
+        before = [schedule.columns(leaf) for leaf in taken.inputs]
+        after = [*taken.results, *map(schedule.adjoints, _present(d_outputs))]
+        order = range(schedule.steps - 1, -1, -1)
+        starts = zip(taken.initial, taken.states, strict=True)
+        before += [[initial, *(states[p - 1] for p in order[-2::-1])] for initial, states in starts]
+        return zip(
+            zip(*(_from_the_last(steps, order) for steps in before), strict=True),
+            map(self._drawn, order),
+            zip(*(_from_the_last(steps, order) for steps in after), strict=True),
+            strict=True,
+        )
+
+    def _drawn(self, p: int) -> tuple[Tensor, ...]:
+        draws = self._problem.draws
+        draws.begin(self._problem.offset + p)
+        return draws.made(self._make)
 
     def _add(self, shares: Sequence[Tensor | None], rows: tuple) -> None:
         """A step's shares of the weights' gradients, and rows that are summed with others'."""
@@ -86,8 +95,18 @@ class _Way:
             self._totals.add(list(shares))
 
 
+def _from_the_last(steps: Steps, order: range) -> Iterator[Tensor]:
+    """Each step's tensor, laid out in memory as when the program was written."""
+    found = (steps[p] for p in order)
+    return found if steps[order[0]].is_contiguous() else (leaf.contiguous() for leaf in found)
+
+
 def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
     """An adjoint to start from where nothing arrived; integers have none."""
     if adjoint is not None or not is_real(state):
         return adjoint
     return torch.zeros_like(state)
+
+
+def _present(leaves: Found) -> Leaves:
+    return [leaf for leaf in leaves if leaf is not None]

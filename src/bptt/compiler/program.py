@@ -14,6 +14,7 @@ from typing import Any, NamedTuple
 
 import torch
 
+from bptt.compiler.drawn import parted
 from bptt.compiler.record import Operation, Ref
 
 aten = torch.ops.aten
@@ -45,11 +46,15 @@ _RENAMES = (aten.detach.default, aten.alias.default, aten.lift_fresh.default)
 
 
 class Program(NamedTuple):
-    """A step's results in three functions of Python.
+    """A step's results in four functions of Python.
 
         values = once(*weights)
+        made = drawn(*draws)
         results = step(*arguments, *values)
         late = after(*rows, *values)
+
+    The arguments of `step` are those of the task, with what `drawn` makes in the place of what is
+    drawn; it takes the numbers of any number of steps, (steps, ...), and gives such.
 
     The results of `step` are those of the task, with None for the late ones, and behind them the
     rows that `after` takes: tensors whose rows of any number of steps may be stacked, for the late
@@ -57,10 +62,11 @@ class Program(NamedTuple):
 
     Attributes:
         late: for each of `after`'s results, its place among the task's summed ones.
-        source: the three functions, to read.
+        source: the four functions, to read.
     """
 
     once: Callable[..., tuple]
+    drawn: Callable[..., tuple]
     step: Callable[..., tuple]
     after: Callable[..., tuple]
     late: tuple[int, ...]
@@ -77,6 +83,7 @@ class Task(NamedTuple):
         known: name of a value, name of the argument that holds it already.
         results: names to return; None where there is nothing to return.
         summed: how many of the results, counted from the end, are wanted as sums over the steps.
+        draws: those arguments, next to each other, that are random numbers.
     """
 
     operations: tuple[Operation, ...]
@@ -85,6 +92,7 @@ class Task(NamedTuple):
     known: tuple[tuple[Ref, Ref], ...]
     results: tuple[Ref | None, ...]
     summed: int
+    draws: tuple[Ref, ...] = ()
 
 
 @functools.lru_cache(maxsize=256)
@@ -99,7 +107,8 @@ def build(task: Task) -> Program | None:
     results = [renamed.get(name, name) if name else None for name in task.results]
     results = [known.get(name, name) if name else None for name in results]
     once, loop = _parted(_used(operations, results), task.weights)
-    fixed = {*task.weights, *(name for operation in once for name in operation.results if name)}
+    drawn, loop = parted(loop, task.draws)
+    fixed = {*task.weights} | _results(once)
     sums = _Sums(loop, fixed)
     first = len(results) - task.summed
     returned, summed = results[:first], results[first:]
@@ -107,7 +116,7 @@ def build(task: Task) -> Program | None:
     ends = [sums.find(name) for i, name in enumerate(summed) if i in late and name]
     direct = [None if i in late else name for i, name in enumerate(summed)]
     early = [*returned, *direct, *sums.rows]
-    columns = once, _used(loop, early), sums.operations
+    columns = once, drawn, _used(loop, early), sums.operations
     return _write(task, columns, early, ends, late, sums.rows)
 
 
@@ -212,7 +221,7 @@ def _used(operations: Sequence[Operation], results: Iterable[Ref | None]) -> lis
     for operation in reversed(operations):
         if needed & {name for name in operation.results if name}:
             kept.append(operation)
-            needed |= set(_names(operation))
+            needed |= set(operation.operands)
     return kept[::-1]
 
 
@@ -222,7 +231,7 @@ def _parted(
     """What depends on weights and constants alone, and the rest."""
     fixed, once, loop = set(weights), [], []
     for operation in operations:
-        if set(_names(operation)) <= fixed:
+        if set(operation.operands) <= fixed:
             once.append(operation)
             fixed.update(name for name in operation.results if name)
         else:
@@ -284,7 +293,7 @@ class _Sums:
         if maker.func in _LINEAR:
             return maker.args[0]
         if maker.func is aten.mul.Tensor:
-            free = [name for name in _names(maker) if name not in self._fixed]
+            free = [name for name in maker.operands if name not in self._fixed]
             return free[0] if len(free) == 1 else None
         return None
 
@@ -301,34 +310,20 @@ def _map(value: Any, names: dict[Ref, Ref]) -> Any:
     return tuple(_map(item, names) for item in value) if isinstance(value, tuple) else value
 
 
-def _names(operation: Operation) -> list[Ref]:
-    """The tensors an operation takes."""
-    found: list[Ref] = []
-    stack: list[Any] = [operation.args, operation.kwargs]
-    while stack:
-        value = stack.pop()
-        if isinstance(value, Ref):
-            found.append(value)
-        elif isinstance(value, tuple):
-            stack.extend(value)
-    return found
-
-
 def _all_arguments(operations: Iterable[Operation]) -> set[Ref]:
-    return {name for operation in operations for name in _names(operation)}
+    return {name for operation in operations for name in operation.operands}
 
 
 def _all_names(operations: Sequence[Operation]) -> set[Ref]:
-    made = {name for operation in operations for name in operation.results if name}
-    return made | _all_arguments(operations)
+    return _results(operations) | _all_arguments(operations)
 
 
 def _done_with(body: Sequence[Operation], results: Iterable[Ref | None]) -> list[list[Ref]]:
     """For each operation, what was made before and is not used after it."""
-    made = {name for operation in body for name in operation.results if name}
+    made = _results(body)
     needed, done = set(results), []
     for operation in reversed(body):
-        names = [name for name in dict.fromkeys(_names(operation)) if name in made - needed]
+        names = [name for name in dict.fromkeys(operation.operands) if name in made - needed]
         needed.update(names)
         done.append(names)
     return done[::-1]
@@ -385,23 +380,36 @@ def _is_list(operation: Operation) -> bool:
 
 def _write(
     task: Task,
-    columns: tuple[Sequence[Operation], Sequence[Operation], Sequence[Operation]],
+    columns: tuple[Sequence[Operation], ...],
     early: Sequence[Ref | None],
     ends: Sequence[Ref | None],
     late: tuple[int, ...],
     rows: Sequence[Ref],
 ) -> Program:
-    once, loop, after = columns
-    steady = {*task.weights, *(name for operation in once for name in operation.results if name)}
+    once, drawn, loop, after = columns
     taken = _all_arguments(loop) | _all_arguments(after) | {name for name in early if name}
-    values = sorted(steady & taken)
+    values = sorted(({*task.weights} | _results(once)) & taken)
+    made = sorted(({*task.draws} | _results(drawn)) & taken)
     writer = _Writer()
     parts = [
         writer.function("once", task.weights, once, values),
-        writer.function("step", (*task.arguments, *values), loop, early),
+        writer.function("drawn", task.draws, _used(drawn, made), made),
+        writer.function("step", (*_in_place_of(task, made), *values), loop, early),
         writer.function("after", (*rows, *values), after, ends),
     ]
     source = "\n\n".join(parts)
     exec(compile(source, "<bptt program>", "exec"), writer.namespace)
-    made = writer.namespace
-    return Program(made["once"], made["step"], made["after"], late, source)
+    functions = [writer.namespace[name] for name in ("once", "drawn", "step", "after")]
+    return Program(*functions, late, source)
+
+
+def _results(operations: Iterable[Operation]) -> set[Ref]:
+    return {name for operation in operations for name in operation.results if name}
+
+
+def _in_place_of(task: Task, made: Sequence[Ref]) -> list[Ref]:
+    """A step's arguments, with what is made of draws where those were."""
+    if not task.draws:
+        return list(task.arguments)
+    place = task.arguments.index(task.draws[0])
+    return [*task.arguments[:place], *made, *task.arguments[place + len(task.draws) :]]

@@ -29,6 +29,19 @@ class Operation(NamedTuple):
     kwargs: tuple
     results: tuple[Ref | None, ...]
 
+    @property
+    def operands(self) -> list[Ref]:
+        """The tensors it takes."""
+        found: list[Ref] = []
+        stack: list[Any] = [self.args, self.kwargs]
+        while stack:
+            value = stack.pop()
+            if isinstance(value, Ref):
+                found.append(value)
+            elif isinstance(value, tuple):
+                stack.extend(value)
+        return found
+
 
 class Recording(TorchDispatchMode):
     """While active, writes down every operation.

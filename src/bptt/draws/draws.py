@@ -1,6 +1,6 @@
 """The random numbers of one unroll, operation by operation and step by step."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any, Protocol
 
@@ -59,7 +59,8 @@ class Draws(TorchDispatchMode):
         self.recording: Listener | None = None
         self._plan: dict[int, tuple[Base, Like]] = {}
         self.seed, self.steps_in_all = seed, steps
-        self._blocks: dict[int, tuple[int, tuple[Tensor, ...]]] = {}
+        self._blocks: dict[int, tuple[int, Tensor, tuple[Tensor, ...]]] = {}
+        self._made: tuple[Any, int, list[tuple[Tensor, ...]]] | None = None
         self._step = self._operation = 0
 
     def begin(self, step: int) -> None:
@@ -84,6 +85,23 @@ class Draws(TorchDispatchMode):
     def numbers(self) -> list[Tensor]:
         """What the operations of the present step are made from, without running it."""
         return [self._base(base, like, operation) for operation, (base, like) in self._plan.items()]
+
+    def made(self, make: Callable[..., tuple[Tensor, ...]]) -> tuple[Tensor, ...]:
+        """What becomes of the numbers of the present step.
+
+        Args:
+            make: makes it of what the operations are made from, (steps, ...) each, for any steps.
+        """
+        if not self._plan:
+            return ()
+        index, offset = divmod(self._step, BLOCK)
+        if self._made is None or self._made[:2] != (make, index):
+            plan = self._plan.items()
+            blocks = [self._block(base, like, number, index)[0] for number, (base, like) in plan]
+            whole = make(*blocks)
+            steps = len(blocks[0])
+            self._made = make, index, list(zip(*whole, strict=True)) if whole else [()] * steps
+        return self._made[2][offset]
 
     def anew(self, seed: int | None, steps: int | None) -> "Draws":
         """The same operations with another seed."""
@@ -134,9 +152,9 @@ class Draws(TorchDispatchMode):
 
     def release(self, most: int = 0) -> None:
         """Let go of the numbers held for the running block, if they are more than `most`."""
-        held = sum(numbers[0].numel() * len(numbers) for _, numbers in self._blocks.values())
-        if held > most:
+        if self._blocks and sum(held[1].numel() for held in self._blocks.values()) > most:
             self._blocks.clear()
+            self._made = None
 
     def __torch_dispatch__(self, func, types, args=(), kwargs=None):
         kwargs = kwargs or {}
@@ -192,13 +210,21 @@ class Draws(TorchDispatchMode):
     def _base(self, base: Base, like: Like, operation: int) -> Tensor:
         """This step's share of a block of uniform or normal numbers in the shape of `like`."""
         index, offset = divmod(self._step, BLOCK)
+        return self._block(base, like, operation, index)[1][offset]
+
+    def _block(
+        self, base: Base, like: Like, operation: int, index: int
+    ) -> tuple[Tensor, tuple[Tensor, ...]]:
+        """(steps, ...) uniform or normal numbers of a block of steps, and each step's share."""
         held = self._blocks.get(operation)
-        if held is None or held[0] != index or held[1][0].shape != like.shape:
-            with without_modes():  # these are made for the step, not by it
-                key = self.take_seed(), operation, index
-                numbers = block(base, like, key, self._needed(index))
-                held = self._blocks[operation] = (index, numbers.unbind(0))
-        return held[1][offset]
+        if held is not None and held[0] == index and held[1].shape[1:] == like.shape:
+            return held[1:]
+        with without_modes():  # these are made for the step, not by it
+            key = self.take_seed(), operation, index
+            numbers = block(base, like, key, self._needed(index))
+            shares = numbers.unbind(0)
+        self._blocks[operation] = index, numbers, shares
+        return numbers, shares
 
     def _needed(self, index: int) -> int:
         """How many of a block's steps will be asked for."""
