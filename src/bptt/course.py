@@ -2,6 +2,7 @@
 
 import functools
 from dataclasses import dataclass
+from typing import NamedTuple, Protocol
 
 import numpy as np
 import torch
@@ -69,6 +70,37 @@ class Course:
             return numbers.flip(0)
         time = torch.arange(self.steps)[:, None]
         return numbers[(self.lengths - 1 - time).clamp(min=0), torch.arange(self.batch)]
+
+
+class Steps(Protocol):
+    """Some of the steps of an unroll."""
+
+    def take(self, leaf: Tensor) -> Tensor:
+        """The steps of a (T, B, ...) tensor."""
+        ...
+
+    def put(self, leaf: Tensor, steps: Tensor) -> None:
+        """Write the steps of a (T, B, ...) tensor."""
+        ...
+
+
+class Span(NamedTuple):
+    """Some of the steps of an unroll in which sequences differ in nothing.
+
+    Attributes:
+        start, stop: their time indices.
+    """
+
+    start: int
+    stop: int
+
+    def take(self, leaf: Tensor) -> Tensor:
+        """The steps of a (T, B, ...) tensor: a view."""
+        return leaf[self.start : self.stop]
+
+    def put(self, leaf: Tensor, steps: Tensor) -> None:
+        """Write the steps of a (T, B, ...) tensor."""
+        leaf[self.start : self.stop] = steps
 
 
 class Window:

@@ -4,17 +4,18 @@ import os
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-import torch
 from torch import Tensor, nn
 
+from bptt import check
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import LEAVES, SUMS
 from bptt.compiler.once import refs
 from bptt.compiler.record import Operation, Ref
+from bptt.course import Course
 from bptt.fused.checkpointed import costs_of
+from bptt.fused.loop import shifted
 from bptt.methods import Checkpointed, Full, Method
 from bptt.methods.checkpointed import spoken
-from bptt.structure import leaves_of
 from bptt.unroll import find_plan
 
 # What costs less there than to be stored and read: products of few inputs, values used again.
@@ -109,18 +110,23 @@ def plan(
     carried = zip(directions, ("state", "d_state"), strict=False)
     shown = [_columns(compiled, direction, names, leaf) for direction, leaf in carried]
     stages = [len(direction.loop.stages) for direction in directions]
-    way = _way(compiled, method, lengths, inputs) if compiled.differentiable else ""
+    way = ""
+    if compiled.differentiable and isinstance(method, Checkpointed):
+        way = _way(compiled, method, _course(inputs, lengths, reset, reverse))
     backward = shown[1] if shown[1:] else {}
     return Plan("cpu", "", shown[0], backward, (stages[0], (*stages, 0)[1]), way)
 
 
-def _way(compiled: Compiled, method: Method, lengths: Any, inputs: Any) -> str:
+def _course(inputs: Any, lengths: Any, reset: Any, reverse: bool) -> Course:
+    """Who steps when."""
+    _, steps, batch, device = check.inputs(inputs, None)
+    return Course(steps, batch, check.lengths(lengths, steps, batch, device), reset, reverse)
+
+
+def _way(compiled: Compiled, method: Checkpointed, course: Course) -> str:
     """How a sequence is cut and what that takes."""
-    if not isinstance(method, Checkpointed):
-        return ""
-    steps, batch = leaves_of(inputs)[0].shape[:2]
-    longest = steps if lengths is None else int(torch.as_tensor(lengths).max())
-    layout = method.layout(longest, costs_of(compiled, batch))
+    costs = costs_of(compiled, course.batch, shifted(course))
+    layout = method.layout(int(course.counts.max()), costs)
     return (
         f"{layout.count} segments of {layout.length} steps, {layout.slots} states held; "
         f"{layout.again} steps run again; {spoken(layout.bytes)} at most"

@@ -5,7 +5,7 @@ from collections.abc import Callable, Sequence
 import torch
 from torch import Tensor
 
-from bptt.course import Course, Stretch, Window
+from bptt.course import Course, Steps, Window
 from bptt.methods import binomial
 from bptt.methods.binomial import Advance
 from bptt.methods.checkpointed import Layout
@@ -17,14 +17,14 @@ States = list[tuple[int, Leaves]]  # a segment, and the state that it begins wit
 def segment_of(course: Course, layout: Layout, segment: int) -> Window:
     """The steps of a segment."""
     begin, last = segment * layout.length, segment == layout.count - 1
-    return Window(course, begin, int(course.counts.max()) if last else begin + layout.length)
+    return Window(course, begin, layout.steps if last else begin + layout.length)
 
 
 def go_out(
     layout: Layout,
     course: Course,
     state: Leaves,
-    run: Callable[[int, Leaves], tuple[Window, Leaves, Leaves]],
+    run: Callable[[int, Leaves], tuple[Steps, Leaves, Leaves]],
 ) -> tuple[Leaves, Leaves, States]:
     """Outputs (T, B, ...), the final state, and the states that are held.
 
@@ -94,7 +94,7 @@ def go_back(
 
 
 def put_all(
-    window: Window | Stretch,
+    window: Steps,
     wholes: list[Tensor | None],
     parts: Sequence[Tensor | None],
     like: Leaves,

@@ -13,11 +13,12 @@ from torch import Tensor
 from bptt.backends.segments import States, go_back, go_out, segment_of
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import NO_MEMORY
-from bptt.course import Window
+from bptt.course import Steps, Window
 from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Fixed, Rooms
+from bptt.fused.loop import Fixed, Rooms, shifted
+from bptt.fused.repeated import Repeated, is_repeated
 from bptt.fused.windows import Left
 from bptt.methods.checkpointed import Checkpointed, Costs, Layout
 from bptt.step import Leaves
@@ -29,26 +30,27 @@ class Laid(NamedTuple):
     job: Job
     layout: Layout
 
-    def window(self, segment: int) -> tuple[Job, Window]:
-        """A segment as an unroll of its own."""
-        window = segment_of(self.job.course, self.layout, segment)
-        return self.job._replace(course=window.course, first=window.first), window
-
 
 def lay(job: Job) -> Laid:
     """A job cut in segments as its method says."""
     assert isinstance(job.method, Checkpointed)
-    costs = costs_of(job.compiled, job.course.batch)
+    costs = costs_of(job.compiled, job.course.batch, shifted(job.course))
     return Laid(job, job.method.layout(int(job.course.counts.max()), costs))
 
 
-def costs_of(compiled: Compiled, batch: int) -> Costs:
-    """What is held for a state, for a step of a segment, and for gradients of weights."""
+def costs_of(compiled: Compiled, batch: int, shifted: bool) -> Costs:
+    """What is held for a state, for a step of a segment, and for gradients of weights.
+
+    Args:
+        compiled: the step.
+        batch: how many sequences run.
+        shifted: whether the state before a step lies where the one after the last step does.
+    """
     graph, size = compiled.step.graph, compiled.dtype.itemsize
     ways = [compiled.forward, compiled.backward(frozenset())]
-    nodes: set[int] = {
-        node for node, _, _ in (*compiled.inputs, *compiled.states, *compiled.random)
-    }
+    beside = {part.leaf for part in compiled.forward.kept} if shifted else set()
+    begun = [node for node, leaf, _ in compiled.states if leaf not in beside]
+    nodes: set[int] = {*begun, *(node for node, _, _ in (*compiled.inputs, *compiled.random))}
     for way in ways:
         columns = way.columns
         given = {*columns.given, *columns.kept}
@@ -63,22 +65,66 @@ def costs_of(compiled: Compiled, batch: int) -> Costs:
     )
 
 
+class _Each:
+    """The way forward through segments that need not be alike, one at a time.
+
+    Args:
+        laid: the segments.
+        given: the tensors of the whole.
+        direction: forward, with what the way back needs.
+        fixed: what that computes once.
+
+    Attributes:
+        job: the segment as an unroll of its own.
+    """
+
+    def __init__(self, laid: Laid, given: Given, direction: Direction, fixed: Fixed) -> None:
+        self.job, self._window = laid.job, Window(laid.job.course, 0, 0)
+        self._laid, self._given, self._rooms = laid, given, Rooms()
+        self._direction, self._fixed = direction, fixed
+
+    def enter(self, segment: int) -> Steps:
+        """Turn to a segment."""
+        self._window = window = segment_of(self._laid.job.course, self._laid.layout, segment)
+        self.job = self._laid.job._replace(course=window.course, first=window.first)
+        return window
+
+    def advance(self, state: Leaves) -> Leaves:
+        """The state after the segment."""
+        return self.run(state)[0]
+
+    def run(self, state: Leaves) -> tuple[Leaves, Values]:
+        """The same, and all values in the segment but those that come after the loop."""
+        part = _part(self._given, self._window, state)
+        direction, fixed, rooms = self._direction, self._fixed, self._rooms
+        run = forward.run(self.job, part, fixed, direction, outputs=False, rooms=rooms)
+        return run[1:]
+
+    def shown(self, values: Values) -> Leaves:
+        """The segment's outputs; what they are made of is added to its values."""
+        return forward.shown(self.job, self._direction, values, self._fixed)
+
+
+def _ahead(laid: Laid, given: Given, direction: Direction, fixed: Fixed) -> "_Each | Repeated":
+    if is_repeated(laid.job, direction, given.initial):
+        return Repeated(laid.job, laid.layout, given, direction, fixed)
+    return _Each(laid, given, direction, fixed)
+
+
 def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:
     """Outputs, the final state, and the states held for the way back."""
-    fixed = direction.once.run(given.own)
-    rooms: Rooms = {}
+    way = _ahead(laid, given, direction, direction.once.run(given.own))
 
-    def segment(number: int, state: Leaves) -> tuple[Window, Leaves, Leaves]:
-        job, window = laid.window(number)
-        part = _part(given, window, state)
-        outputs, after, _ = forward.run(job, part, fixed, direction, rooms=rooms)
-        return window, outputs, after
+    def segment(number: int, state: Leaves) -> tuple[Steps, Leaves, Leaves]:
+        steps = way.enter(number)
+        after, values = way.run(state)
+        return steps, way.shown(values), after
 
     return go_out(laid.layout, laid.job.course, given.initial, segment)
 
 
-def _part(given: Given, window: Window, state: Leaves) -> Given:
-    return given._replace(inputs=[window.take(leaf) for leaf in given.inputs], initial=state)
+def _part(given: Given, steps: Steps, state: Leaves) -> Given:
+    return given._replace(inputs=[steps.take(leaf) for leaf in given.inputs], initial=state)
 
 
 def adjoint(
@@ -105,42 +151,30 @@ class _Back:
         wanted: Sequence[bool],
     ) -> None:
         job = laid.job
-        self.laid, self.given = laid, given
-        self.count = len(adjoints) - len(given.initial)
+        self.given, self.count = given, len(adjoints) - len(given.initial)
         self.adjoints = adjoints[: self.count]
-        self.out = job.compiled.forward
-        self.back = backward.direction(job, adjoints)
+        out, self.back = job.compiled.forward, backward.direction(job, adjoints)
         # whether it takes what comes after the loop, where outputs are made
-        self.takes_late = not {*self.out.columns.after}.isdisjoint(self.back.taken)
-        self.fixed_out: Fixed = self.out.once.run(given.own)
-        self.fixed_back: Fixed = self.back.once.run(given.own)
-        self.rooms_out, self.rooms_back = Rooms(), Rooms()
-        wanted = wanted[: len(given.inputs)]
-        self.left = Left(given.inputs, len(given.fresh), wanted)
+        self.takes_late = not {*out.columns.after}.isdisjoint(self.back.taken)
+        self.way = _ahead(laid, given, out, out.once.run(given.own))
+        self.fixed: Fixed = self.back.once.run(given.own)
+        self.rooms = Rooms()
+        self.left = Left(given.inputs, len(given.fresh), wanted[: len(given.inputs)])
         self.through = adjoints[self.count :]
 
     def advance(self, segment: int, state: Leaves) -> Leaves:
         """The state after a segment."""
-        job, window = self.laid.window(segment)
-        part = _part(self.given, window, state)
-        return self._forward(job, part, outputs=False)[0]
+        self.way.enter(segment)
+        return self.way.advance(state)
 
     def visit(self, segment: int, state: Leaves) -> None:
         """Run a segment from its state, and go back through it."""
-        job, window = self.laid.window(segment)
-        part = _part(self.given, window, state)
-        _, values = self._forward(job, part, outputs=self.takes_late)
-        losses = [None if leaf is None else window.take(leaf) for leaf in self.adjoints]
-        adjoints = [*losses, *self.through]
-        found = backward.run(
-            job, part, self.fixed_back, self.back, values, adjoints, self.rooms_back
-        )
+        way, steps = self.way, self.way.enter(segment)
+        values = way.run(state)[1]
+        if self.takes_late:
+            way.shown(values)
+        losses = [None if leaf is None else steps.take(leaf) for leaf in self.adjoints]
+        part, adjoints = _part(self.given, steps, state), [*losses, *self.through]
+        found = backward.run(way.job, part, self.fixed, self.back, values, adjoints, self.rooms)
         self.through = found.initial
-        self.left.add(window, found)
-
-    def _forward(self, job: Job, part: Given, *, outputs: bool) -> tuple[Leaves, Values]:
-        """The state after a segment, and all values in it, those of its outputs if wanted."""
-        _, after, values = forward.run(
-            job, part, self.fixed_out, self.out, outputs=outputs, rooms=self.rooms_out
-        )
-        return after, values
+        self.left.add(steps, found)

@@ -63,9 +63,9 @@ def run(
     add_kept(direction, room.kept, values)
     if direction.reads_states:
         states.add(job, direction, values, begun, room.states if job.stored is None else {})
-    shown = _outputs(job, direction, values, fixed) if outputs else []
+    found = shown(job, direction, values, fixed) if outputs else []
     carried = zip(direction.names.carried, given.initial, strict=True)
-    return shown, [_leaf(room.end[name], leaf) for name, leaf in carried], values
+    return found, [_leaf(room.end[name], leaf) for name, leaf in carried], values
 
 
 def _loop(job: Job, direction: Direction, fresh: Leaves, reads: Rows, room: Room) -> None:
@@ -178,7 +178,8 @@ def add_kept(direction: Direction, kept: Rows, values: Values) -> None:
         values[node] = kept[name] != 0 if mask else kept[name]
 
 
-def _outputs(job: Job, direction: Direction, values: Values, fixed: Fixed) -> Leaves:
+def shown(job: Job, direction: Direction, values: Values, fixed: Fixed) -> Leaves:
+    """Outputs; what they are made of is added to the values."""
     compiled, course = job.compiled, job.course
     graph, columns = compiled.step.graph, direction.columns
     after: Values = {}

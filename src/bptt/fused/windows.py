@@ -16,7 +16,7 @@ from bptt.backends.segments import put_all
 from bptt.backends.sweeps import add
 from bptt.compiler.compiled import Direction
 from bptt.compiler.graph import NO_MEMORY
-from bptt.course import Course, Stretch, Window
+from bptt.course import Course, Steps, Stretch
 from bptt.fused import backward, runs
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
@@ -43,7 +43,7 @@ class Left:
         self._fresh: list[Tensor | None] = [None] * fresh
         self._reached: Fixed = {}
 
-    def add(self, window: Window | Stretch, found: Adjoints, shared: bool = False) -> None:
+    def add(self, window: Steps, found: Adjoints, shared: bool = False) -> None:
         """What one window has left; `shared` if others may have left something at its steps."""
         put_all(window, self._inputs, found.inputs, self._like, self._wanted, shared)
         self._fresh = [add(a, b) for a, b in zip(self._fresh, found.fresh, strict=True)]
