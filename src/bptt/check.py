@@ -99,8 +99,8 @@ def has(cell: Any, name: str) -> bool:
 
 def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
     """The leaves of the inputs, T, B and the device."""
-    leaves = leaves_of(given)
-    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+    leaves = _tensors(given)
+    if not leaves:
         raise StructureError(
             f"inputs: expected a tensor (T, B, ...) or a pytree of them, got {describe(given)}. "
             "torch.as_tensor makes tensors of arrays and lists."
@@ -125,6 +125,14 @@ def inputs(given: Any, cell: Any) -> tuple[Leaves, int, int, torch.device]:
             "unsqueeze(1)."
         )
     return leaves, first.shape[0], first.shape[1], first.device
+
+
+def _tensors(given: Any) -> Leaves:
+    """The leaves of a pytree; none where one of them is no tensor."""
+    if isinstance(given, Tensor):
+        return [given]
+    leaves = leaves_of(given)
+    return leaves if all(isinstance(leaf, Tensor) for leaf in leaves) else []
 
 
 def _takes_features(cell: Any, leaf: Tensor) -> bool:
@@ -181,8 +189,8 @@ def reset(given: Any, steps: int, batch: int, device: torch.device) -> Tensor | 
 
 def state(given: Any, batch: int, device: torch.device, name: str = "state") -> Leaves:
     """The leaves of a state, each with a row for every sequence."""
-    leaves = leaves_of(given)
-    if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
+    leaves = _tensors(given)
+    if not leaves:
         raise StructureError(
             f"{name}: expected a tensor (B, ...) or a pytree of them, got {describe(given)}."
         )

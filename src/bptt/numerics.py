@@ -18,20 +18,30 @@ def autocast_off(device_type: str) -> AbstractContextManager[object]:
     return _NOTHING
 
 
-class plain_numerics:
-    """Autocast off, and parametrized weights computed anew at each step.
+class plain_weights:
+    """Parametrized weights computed anew at each step.
 
     `parametrize.cached()` would keep one step's weight, with its graph, for all that follow.
     """
+
+    def __enter__(self) -> None:
+        self._cached = parametrize._cache_enabled
+        parametrize._cache_enabled = 0
+
+    def __exit__(self, *error: Any) -> None:
+        parametrize._cache_enabled = self._cached
+
+
+class plain_numerics(plain_weights):
+    """The same, and autocast off."""
 
     def __init__(self, device_type: str) -> None:
         self._autocast = autocast_off(device_type)
 
     def __enter__(self) -> None:
-        self._cached = parametrize._cache_enabled
-        parametrize._cache_enabled = 0
+        super().__enter__()
         self._autocast.__enter__()
 
     def __exit__(self, *error: Any) -> None:
         self._autocast.__exit__(*error)
-        parametrize._cache_enabled = self._cached
+        super().__exit__(*error)

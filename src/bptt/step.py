@@ -114,9 +114,10 @@ def check_leaves(outputs: Leaves, state: Leaves, before: Sequence[Tensor], batch
 def check_alike(steps: Sequence[Leaves]) -> None:
     """Every step's leaves have the shapes and dtypes of the first's."""
     for leaves in zip(*steps, strict=True):
-        first = leaves[0]
+        shape, dtype = leaves[0].shape, leaves[0].dtype
         for leaf in leaves:
-            if leaf.shape != first.shape or leaf.dtype != first.dtype:
+            if leaf.shape != shape or leaf.dtype != dtype:
+                first = leaves[0]
                 raise CellError(
                     f"The cell returned {_kind(leaf)} at a step, and {_kind(first)} before. A step "
                     "returns outputs and a state of the same shapes and dtypes as all the others."

@@ -154,7 +154,7 @@ def find_plan(*given: Any) -> tuple[Entry | None, Leaves]:
 
 def _run(ready: Ready) -> tuple[Leaves, Leaves]:
     step, course, arguments, _, method, _, seed, first, stored = ready
-    if not course.steps or (course.numbers and not any(course.numbers)):
+    if not course.steps or (course.lengths is not None and not any(course.numbers)):
         return _no_steps(step, course, arguments), [leaf.clone() for leaf in arguments.initial]
     if ready.is_for_kernels:
         entry, found = ready.find()

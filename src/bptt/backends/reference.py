@@ -103,12 +103,16 @@ def forward(
     step, schedule, draws = problem[:3]
     columns = [schedule.columns(leaf) for leaf in inputs]
     state: Leaves = initial
+    plain = schedule.plain
     resting: Leaves = []
     outputs: list[Leaves] = []
     states: list[Leaves] = []
     for p in range(schedule.steps):
         state = state if restart is None else restart(p, state)
-        x, before, resting = ready(schedule, columns, p, state, fresh, resting)
+        if plain:
+            x, before = [column[p] for column in columns], state
+        else:
+            x, before, resting = ready(schedule, columns, p, state, fresh, resting)
         draws.begin(problem.offset + p)
         if p == 0 and first is not None:
             y, new = first
@@ -117,7 +121,7 @@ def forward(
         else:
             with draws.inside():
                 y, new = step(x, before)
-        live = schedule.live(p)
+        live = None if plain else schedule.live(p)
         if live is not None:
             y = [select(live, leaf, None) for leaf in y]
             new = [select(live, leaf, old) for leaf, old in zip(new, state, strict=True)]

@@ -68,10 +68,13 @@ class Compared:
 
     def __call__(self, x: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
         self._left -= 1
-        if self._left and self._draws.used:
-            return self._repeat(x, state)
-        with self._draws.inside():
+        if not self._draws.used:
             given = self._step(x, state)
+        elif self._left:
+            return self._repeat(x, state)
+        else:
+            with self._draws.inside():
+                given = self._step(x, state)
         if not self._left:
             self.agreed = self._repeat.agrees((x, state), given)
         return given

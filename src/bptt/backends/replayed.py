@@ -67,7 +67,7 @@ class _Way:
         return Gradients(stacked, d_state, [], self._totals.sums())
 
     def _arguments(self, d_outputs: Found) -> Iterator[tuple]:
-        """From the last step to the first: what it took in, what it drew, what it gave and seeds."""
+        """From the last step to the first: what it took in, what it drew, what it gave, seeds."""
         schedule, taken = self._problem.schedule, self._taken
         before = [schedule.columns(leaf) for leaf in taken.inputs]
         after = [*taken.results, *map(schedule.adjoints, _present(d_outputs))]

@@ -23,6 +23,9 @@ from bptt.draws.recipes import (
 from bptt.draws.source import BLOCK, block, seeded
 from bptt.errors import CellError
 
+# What becomes of so many numbers is made at once: enough to hide a call's cost.
+TOGETHER = 8192
+
 
 class Listener(Protocol):
     """Who is told the numbers of a step by name."""
@@ -60,7 +63,7 @@ class Draws(TorchDispatchMode):
         self._plan: dict[int, tuple[Base, Like]] = {}
         self.seed, self.steps_in_all = seed, steps
         self._blocks: dict[int, tuple[int, Tensor, tuple[Tensor, ...]]] = {}
-        self._made: tuple[Any, int, list[tuple[Tensor, ...]]] | None = None
+        self._made: tuple[Any, range, list[tuple[Tensor, ...]]] | None = None
         self._step = self._operation = 0
 
     def begin(self, step: int) -> None:
@@ -94,14 +97,28 @@ class Draws(TorchDispatchMode):
         """
         if not self._plan:
             return ()
-        index, offset = divmod(self._step, BLOCK)
-        if self._made is None or self._made[:2] != (make, index):
-            plan = self._plan.items()
-            blocks = [self._block(base, like, number, index)[0] for number, (base, like) in plan]
-            whole = make(*blocks)
-            steps = len(blocks[0])
-            self._made = make, index, list(zip(*whole, strict=True)) if whole else [()] * steps
-        return self._made[2][offset]
+        if self._made is None or self._made[0] != make or self._step not in self._made[1]:
+            steps = self._together()
+            shares = make(*self._stretch(steps))
+            self._made = make, steps, list(zip(*shares, strict=True)) if shares else []
+        _, steps, made = self._made
+        return made[self._step - steps.start] if made else ()
+
+    def _together(self) -> range:
+        """Steps of a block, the present one among them, whose numbers weigh little in memory."""
+        numbers = max(like.shape.numel() for _, like in self._plan.values())
+        count = BLOCK
+        while count > 1 and count * numbers > TOGETHER:
+            count //= 2
+        first = self._step // count * count
+        return range(first, first + count)
+
+    def _stretch(self, steps: range) -> Iterator[Tensor]:
+        """What each operation is made from at some steps of a block, (steps, ...)."""
+        index, offset = divmod(steps.start, BLOCK)
+        for operation, (base, like) in self._plan.items():
+            numbers, _ = self._block(base, like, operation, index)
+            yield numbers[offset : offset + len(steps)]
 
     def anew(self, seed: int | None, steps: int | None) -> "Draws":
         """The same operations with another seed."""

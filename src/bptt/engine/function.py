@@ -25,7 +25,7 @@ from bptt.engine.job import Job, differentiable_adjoint
 from bptt.engine.segmented import Segmented, is_one_of
 from bptt.methods import Checkpointed, Full, Truncated
 from bptt.methods.spans import Spans, Way
-from bptt.numerics import plain_numerics
+from bptt.numerics import plain_numerics, plain_weights
 from bptt.replica import Original, unhooked
 from bptt.schedule import Schedule
 from bptt.step import Arguments, Leaves, Step
@@ -45,6 +45,8 @@ def run(
 ) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) in time order and the final state (B, ...), in autograd's graph.
 
+    It is called where autocast is off.
+
     Args:
         step: the cell as a step; it knows the cell's protocol once this has run.
         course: who steps when, at least one step.
@@ -55,7 +57,7 @@ def run(
         stored: (n, B, ...) per leaf of the state: what the first n steps start from.
     """
     schedule = Schedule.of(course)
-    with plain_numerics(arguments.initial[0].device.type):
+    with plain_weights():
         problem = Problem(step, schedule, Draws(seed, offset + schedule.steps), offset=offset)
         if not torch.is_grad_enabled():
             trajectory = outward.bare(problem, arguments, stored)

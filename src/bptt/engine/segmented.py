@@ -148,4 +148,4 @@ def _run_segment(
 
 def is_one_of(leaf: Tensor, tensors: Sequence[Tensor]) -> bool:
     """Whether a leaf is one of the very tensors given."""
-    return any(leaf is tensor for tensor in tensors)
+    return id(leaf) in map(id, tensors)

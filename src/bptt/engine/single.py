@@ -8,6 +8,7 @@ from torch import nn
 from bptt.backends import reference
 from bptt.backends.reference import Problem, Trajectory
 from bptt.draws import settled
+from bptt.engine.segmented import is_one_of
 from bptt.replica import Attributes, check_in_place
 from bptt.step import Arguments, Leaves, check_leaves, check_untouched, version
 
@@ -44,7 +45,7 @@ def run(problem: Problem, arguments: Arguments) -> tuple[Leaves, Leaves]:
     check_untouched(tensors, versions)
     check_in_place(buffers, written)
     attributes.check()
-    final = [leaf.clone() if any(leaf is t for t in tensors) else leaf for leaf in found.final]
+    final = [leaf.clone() if is_one_of(leaf, tensors) else leaf for leaf in found.final]
     return found.outputs, final
 
 
