@@ -8,40 +8,16 @@ gradient, to be computed for many steps at a time.
 """
 
 import functools
-import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any, NamedTuple
 
 import torch
 
 from bptt.compiler.drawn import parted
-from bptt.compiler.record import Operation, Ref
+from bptt.compiler.record import Operation, Ref, arguments_of, results_of
+from bptt.compiler.script import Script
 
 aten = torch.ops.aten
-# torch's own functions for the commonest operations: the same, at two thirds of the call's cost.
-# The others are called past the wrapper around them.
-_FAST = {
-    aten.add.Tensor: torch.add,
-    aten.addmm.default: torch.addmm,
-    aten.cat.default: torch.cat,
-    aten.clone.default: torch.clone,
-    aten.div.Scalar: torch.div,
-    aten.div.Tensor: torch.div,
-    aten.ge.Scalar: torch.ge,
-    aten.gt.Scalar: torch.gt,
-    aten.le.Scalar: torch.le,
-    aten.lt.Scalar: torch.lt,
-    aten.lt.Tensor: torch.lt,
-    aten.mm.default: torch.mm,
-    aten.mul.Tensor: torch.mul,
-    aten.neg.default: torch.neg,
-    aten.sigmoid.default: torch.sigmoid,
-    aten.sub.Tensor: torch.sub,
-    aten.sum.dim_IntList: torch.sum,
-    aten.t.default: torch.t,
-    aten.tanh.default: torch.tanh,
-    aten.unsafe_split.Tensor: torch.unsafe_split,
-}
 _RENAMES = (aten.detach.default, aten.alias.default, aten.lift_fresh.default)
 
 
@@ -108,7 +84,7 @@ def build(task: Task) -> Program | None:
     results = [known.get(name, name) if name else None for name in results]
     once, loop = _parted(_used(operations, results), task.weights)
     drawn, loop = parted(loop, task.draws)
-    fixed = {*task.weights} | _results(once)
+    fixed = {*task.weights} | results_of(once)
     sums = _Sums(loop, fixed)
     first = len(results) - task.summed
     returned, summed = results[:first], results[first:]
@@ -133,7 +109,7 @@ def without_writes(
         if target is not None:
             owner = owners.get(target, target)
             before = {name for name in made if owners.get(name, name) == owner}
-            later = _all_arguments(operations[index + 1 :]) | set(results)
+            later = arguments_of(operations[index + 1 :]) | set(results)
             func = _functional(operation.func)
             if func is None or not owner.startswith("v") or before & later:
                 return None
@@ -310,72 +286,8 @@ def _map(value: Any, names: dict[Ref, Ref]) -> Any:
     return tuple(_map(item, names) for item in value) if isinstance(value, tuple) else value
 
 
-def _all_arguments(operations: Iterable[Operation]) -> set[Ref]:
-    return {name for operation in operations for name in operation.operands}
-
-
 def _all_names(operations: Sequence[Operation]) -> set[Ref]:
-    return _results(operations) | _all_arguments(operations)
-
-
-def _done_with(body: Sequence[Operation], results: Iterable[Ref | None]) -> list[list[Ref]]:
-    """For each operation, what was made before and is not used after it."""
-    made = _results(body)
-    needed, done = set(results), []
-    for operation in reversed(body):
-        names = [name for name in dict.fromkeys(operation.operands) if name in made - needed]
-        needed.update(names)
-        done.append(names)
-    return done[::-1]
-
-
-class _Writer:
-    """Operations as lines of Python; what Python cannot spell goes into the namespace."""
-
-    def __init__(self) -> None:
-        self.namespace: dict[str, Any] = {}
-
-    def function(
-        self, name: str, arguments: Iterable[Ref], body: Sequence[Operation], results: Iterable
-    ) -> str:
-        results = list(results)
-        lines = [f"def {name}({', '.join(dict.fromkeys(arguments))}):"]
-        for operation, done in zip(body, _done_with(body, results), strict=True):
-            lines.append(f"    {self._line(operation)}")
-            if done:  # what is not needed any more takes up no memory
-                lines.append(f"    del {', '.join(done)}")
-        returned = "".join(f"{result}, " for result in results)
-        return "\n".join([*lines, f"    return ({returned})", ""])
-
-    def _line(self, operation: Operation) -> str:
-        packet, overload = operation.func._schema.name.removeprefix("aten::"), operation.func
-        name = packet.replace("::", "_") + ("" if overload._overloadname == "default" else "_")
-        name += "" if overload._overloadname == "default" else overload._overloadname
-        self.namespace[name] = _FAST.get(operation.func, operation.func._op)
-        given = [self._spell(value) for value in operation.args]
-        given += [f"{key}={self._spell(value)}" for key, value in operation.kwargs]
-        targets = ", ".join(result or "_" for result in operation.results)
-        comma = "," if _is_list(operation) else ""
-        return f"{targets}{comma} = {name}({', '.join(given)})"
-
-    def _spell(self, value: Any) -> str:
-        if isinstance(value, Ref):
-            return value
-        if isinstance(value, tuple):
-            return f"[{', '.join(self._spell(item) for item in value)}]"
-        if isinstance(value, (int, str, type(None))) or (
-            isinstance(value, float) and math.isfinite(value)
-        ):
-            return repr(value)
-        name = f"k{len(self.namespace)}"
-        self.namespace[name] = value
-        return name
-
-
-def _is_list(operation: Operation) -> bool:
-    """Whether one result comes inside a list or tuple."""
-    declared = operation.func._schema.returns
-    return len(operation.results) == 1 and str(declared[0].type).startswith("List")
+    return results_of(operations) | arguments_of(operations)
 
 
 def _write(
@@ -387,24 +299,27 @@ def _write(
     rows: Sequence[Ref],
 ) -> Program:
     once, drawn, loop, after = columns
-    taken = _all_arguments(loop) | _all_arguments(after) | {name for name in early if name}
-    values = sorted(({*task.weights} | _results(once)) & taken)
-    made = sorted(({*task.draws} | _results(drawn)) & taken)
-    writer = _Writer()
-    parts = [
-        writer.function("once", task.weights, once, values),
-        writer.function("drawn", task.draws, _used(drawn, made), made),
-        writer.function("step", (*_in_place_of(task, made), *values), loop, early),
-        writer.function("after", (*rows, *values), after, ends),
-    ]
-    source = "\n\n".join(parts)
-    exec(compile(source, "<bptt program>", "exec"), writer.namespace)
-    functions = [writer.namespace[name] for name in ("once", "drawn", "step", "after")]
-    return Program(*functions, late, source)
+    taken = arguments_of(loop) | arguments_of(after) | {name for name in early if name}
+    values = sorted(({*task.weights} | results_of(once)) & taken)
+    made = sorted(({*task.draws} | results_of(drawn)) & taken)
+    script = Script()
+    script.function("once", task.weights, once, values)
+    script.function("step", (*_in_place_of(task, made), *values), loop, early)
+    script.function("after", (*rows, *values), after, ends)
+    draw, source = _drawing(task.draws, tuple(_used(drawn, made)), tuple(made))
+    functions = script.run()
+    step, sums = functions["step"], functions["after"]
+    return Program(functions["once"], draw, step, sums, late, f"{source}\n\n{script.source}")
 
 
-def _results(operations: Iterable[Operation]) -> set[Ref]:
-    return {name for operation in operations for name in operation.results if name}
+@functools.lru_cache(maxsize=256)
+def _drawing(
+    draws: tuple[Ref, ...], operations: tuple[Operation, ...], made: tuple[Ref, ...]
+) -> tuple[Callable[..., tuple], str]:
+    """One and the same function for a step and its way back, so that its results serve both."""
+    script = Script()
+    script.function("drawn", draws, operations, made)
+    return script.run()["drawn"], script.source
 
 
 def _in_place_of(task: Task, made: Sequence[Ref]) -> list[Ref]:

@@ -7,6 +7,7 @@ same operands with the same numbers.
 """
 
 import functools
+from collections.abc import Iterable
 from typing import Any, NamedTuple
 
 import torch
@@ -41,6 +42,16 @@ class Operation(NamedTuple):
             elif isinstance(value, tuple):
                 stack.extend(value)
         return found
+
+
+def arguments_of(operations: Iterable[Operation]) -> set[Ref]:
+    """All the tensors that operations take."""
+    return {name for operation in operations for name in operation.operands}
+
+
+def results_of(operations: Iterable[Operation]) -> set[Ref]:
+    """All that they give."""
+    return {name for operation in operations for name in operation.results if name}
 
 
 class Recording(TorchDispatchMode):

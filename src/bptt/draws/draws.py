@@ -100,7 +100,8 @@ class Draws(TorchDispatchMode):
         if self._made is None or self._made[0] != make or self._step not in self._made[1]:
             steps = self._together()
             shares = make(*self._stretch(steps))
-            self._made = make, steps, list(zip(*shares, strict=True)) if shares else []
+            by_step = [share.unbind(0) for share in shares]
+            self._made = make, steps, list(zip(*by_step, strict=True))
         _, steps, made = self._made
         return made[self._step - steps.start] if made else ()
 
