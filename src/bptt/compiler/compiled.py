@@ -169,7 +169,7 @@ class Compiled:
         roots = [n for n in (*step.d_inputs, *step.d_before, *step.d_fixed) if n is not None]
         self.differentiable = bool(roots)
         self.kept = tuple(split.to_keep(step, roots)) if roots else ()
-        self.weights = self._once(step.frontier)
+        self.weights = self.once(step.frontier)
         self._backward: dict[frozenset[int], Direction] = {}
         self.inputs, self.random, self.losses, self.states = (
             self._slots(op) for op in ("input", "draw", "d_output", "state")
@@ -191,7 +191,8 @@ class Compiled:
             return [self.plain]
         return [self.forward, self.backward(frozenset())]
 
-    def _once(self, wanted: Iterable[Ref]) -> Once:
+    def once(self, wanted: Iterable[Ref]) -> Once:
+        """What makes some of the tensors that are made of the cell's own alone."""
         return Once(self.step.once, wanted, *self._history, self.step.constants)
 
     def _slots(self, op: str) -> list[Slot]:
@@ -259,7 +260,7 @@ class Compiled:
         after = parallel(graph, given, columns.after, self.dtype, absent, reuse=True)
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]
-        kept = self._once(needed)
+        kept = self.once(needed)
         taken = (*before.given, *names.step.values(), *after.given)
         states = {slot.node for slot in self.states}
         return Direction(

@@ -41,7 +41,7 @@ class Ahead:
         self._direction, self._loop = direction, Loop(job, direction, backward=False)
         self._dtype = job.compiled.dtype
         self._before = {slot.index: slot.node for slot in job.compiled.states}
-        self._shown = list(_shown(job.compiled, direction))
+        self._shown = list(shown(job.compiled, direction))
 
     def run(self, job: Job, given: Given) -> tuple[Leaves, Leaves, Values]:
         """Outputs, the final state, and every value on the way."""
@@ -108,7 +108,7 @@ class Ahead:
         return whole.reshape(course.steps, course.batch, *shape).detach()
 
 
-def _shown(compiled: Compiled, direction: Direction) -> Iterator[tuple[int, bool, tuple[int, ...]]]:
+def shown(compiled: Compiled, direction: Direction) -> Iterator[tuple[int, bool, tuple[int, ...]]]:
     """Outputs: their nodes, whether the caller gets copies, the shapes of rows."""
     seen = set(direction.columns.given)  # memory of the caller's, or shown twice
     for node in compiled.step.outputs:

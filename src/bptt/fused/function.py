@@ -9,8 +9,9 @@ from torch import Tensor
 from bptt import check
 from bptt.compiler.compiled import Direction
 from bptt.errors import NOT_TWICE, BackendError
-from bptt.fused import ahead, back, backward, checkpointed, forward, windows
+from bptt.fused import ahead, back, backward, checkpointed, forward, windows, written
 from bptt.fused.job import Given, Job, Values
+from bptt.fused.written import Written
 from bptt.methods import Checkpointed
 from bptt.step import Leaves
 
@@ -18,12 +19,20 @@ from bptt.step import Leaves
 def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
     """Outputs (T, B, ...) and the final state (B, ...), in autograd's graph."""
     compiled = job.compiled
-    if compiled.differentiable and torch.is_grad_enabled():
+    differentiable = compiled.differentiable and torch.is_grad_enabled()
+    direction = compiled.forward if differentiable else compiled.plain
+    way = written.written(job, tensors, direction)
+    if differentiable and way is not None:
+        results = list(_Written.apply(job, way, *tensors))
+    elif differentiable:
         function = _Segmented if isinstance(job.method, Checkpointed) else _Fused
         results = list(function.apply(job, *tensors))
     else:
         with torch.no_grad():
-            outputs, final, _ = _forward(job, job.split(tensors), compiled.plain)
+            if way is not None:
+                outputs, final, _ = way.ahead(job, tensors)
+            else:
+                outputs, final, _ = _forward(job, job.split(tensors), compiled.plain)
         results = [*outputs, *final]
     count = len(results) - job.counts[1]
     return results[:count], results[count:]
@@ -33,6 +42,26 @@ def _forward(job: Job, given: Given, direction: Direction) -> tuple[Leaves, Leav
     if ahead.goes(job, direction):
         return ahead.ahead(job, direction).run(job, given)
     return forward.run(job, given, direction.once.run(given.own), direction)
+
+
+class _Written(torch.autograd.Function):
+    """Inputs, state and fixed tensors in; outputs and final state out, as is written down."""
+
+    @staticmethod
+    def forward(ctx: Any, job: Job, way: Written, *tensors: Tensor) -> tuple[Tensor, ...]:
+        outputs, final, kept = way.ahead(job, tensors)
+        ctx.job, ctx.way = job, way
+        ctx.save_for_backward(*tensors, *kept)
+        return _results(ctx, outputs, final)
+
+    @staticmethod
+    def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
+        check.not_batched(adjoints)
+        job, saved, wanted = ctx.job, ctx.saved_tensors, ctx.needs_input_grad[2:]
+        tensors, kept = saved[: len(wanted)], saved[len(wanted) :]
+        if torch.is_grad_enabled():
+            return None, None, *_again(job, job.split(tensors), adjoints, wanted)
+        return None, None, *ctx.way.back(job, tensors, kept, adjoints, wanted)
 
 
 class _Fused(torch.autograd.Function):

@@ -1,0 +1,110 @@
+"""The way back of an ordinary unroll, written out."""
+
+from collections.abc import Callable, Iterator
+
+from torch import Tensor
+
+from bptt.compiler.compiled import Direction
+from bptt.fused.lines import Lines, carry, listed
+
+
+def values(lines: Lines, kept: dict[int, str]) -> Callable[..., dict[int, Tensor]]:
+    """`values(job, tensors, kept)`: all that there is for the way back, as (rows, ...), by node."""
+    _unpack(lines, kept)
+    nodes = [*(slot.node for slot in lines.compiled.inputs), *kept]
+    pairs = ", ".join(f"{node}: {lines.view(node)}" for node in nodes)
+    lines.write(f"return {{{pairs}}}")
+    return lines.function("job, tensors, kept")
+
+
+def _unpack(lines: Lines, kept: dict[int, str]) -> None:
+    lines.begin()
+    lines.write(f"({listed(dict.fromkeys(kept.values()))}) = kept" if kept else "")
+
+
+def write(lines: Lines, kept: dict[int, str]) -> Callable[..., list[Tensor | None]]:
+    """`back(job, tensors, kept, adjoints, wanted) -> gradients`, all steps at once.
+
+    Args:
+        lines: nothing so far.
+        kept: the memory of each value that there is, by node.
+    """
+    direction, columns, names = lines.direction, lines.direction.columns, lines.direction.names
+    outputs = [f"dy{i}" for i in range(len(lines.compiled.step.outputs))]
+    _unpack(lines, kept)
+    lines.write(f"({listed((*outputs, *(f'd{name}' for name in lines.state)))}) = adjoints")
+    taken = {lines.memory(n) for n in (*names.step.values(), *_given(direction))}
+    lines.write(*(f"{name} = {name}.contiguous()" for name in outputs if name in taken))
+    lines.fixed((columns.before, direction.before), (columns.after, direction.rest))
+    if direction.prepares:
+        lines.column("before", columns.before, direction.before)
+    for part in direction.kept:
+        lines.new(part.node)
+    lines.kernel({**_seeds(lines), **_totals(lines)})
+    _rest(lines)
+    found = listed(_gradients(lines))
+    lines.write(f"return [{found}]")
+    return lines.function("job, tensors, kept, adjoints, wanted")
+
+
+def _given(direction: Direction) -> tuple[int, ...]:
+    """What torch's columns take."""
+    given = (*direction.before.given, *direction.rest.given)
+    return tuple(n for n in given if n not in direction.names.totals.values())
+
+
+def _seeds(lines: Lines) -> dict[str, str]:
+    """dE/d(final state), zeros where nothing was used, of what the loop carries."""
+    direction, others = lines.direction, dict[str, str]()
+    carried = {memory.name for memory in direction.loop.memories}
+    for leaf, (name, own) in enumerate(zip(lines.state, direction.names.carried, strict=True)):
+        if own in carried:
+            lines.write(
+                f"d{name} = zeros_like({name}) if d{name} is None else d{name}.contiguous()",
+                f"e{leaf} = empty_like({name})",
+            )
+            others |= carry(own, f"d{name}.data_ptr()", f"e{leaf}.data_ptr()")
+    return others
+
+
+def _totals(lines: Lines) -> dict[str, str]:
+    """Sums that the loop adds up for each sequence."""
+    others = dict[str, str]()
+    for name, node in lines.direction.names.totals.items():
+        shape = listed(lines.graph[node].shape)
+        lines.write(f"{name} = empty(batch, {shape}dtype=dtype)")
+        others[f"{name}.end"] = f"{name}.data_ptr()"
+    return others
+
+
+def _rest(lines: Lines) -> None:
+    """What comes after the loop."""
+    direction = lines.direction
+    totals = {node: name for name, node in direction.names.totals.items()}
+    lines.write(*(f"{name} = total({name}, steps)" for name in totals.values()))
+    given = [totals[n] if n in totals else lines.view(n) for n in direction.rest.given]
+    lines.namespace["rest"] = direction.rest.run
+    found = listed(f"r{node}" for node in direction.columns.after)
+    lines.write(f"({found}) = rest([{listed(given)}], fixed, steps, rows)")
+
+
+def _gradients(lines: Lines) -> Iterator[str]:
+    """Of inputs, the initial state and the cell's tensors, in this order."""
+    step, direction = lines.compiled.step, lines.direction
+    for i, (name, node) in enumerate(zip(lines.inputs, step.d_inputs, strict=True)):
+        yield "None" if node is None else f"r{node}.view({name}.shape) if wanted[{i}] else None"
+    carried, first = {memory.name for memory in direction.loop.memories}, len(lines.inputs)
+    for leaf, own in enumerate(direction.names.carried):
+        yield f"e{leaf} if wanted[{first + leaf}] else None" if own in carried else "None"
+    reached = ", ".join(
+        f"{str(name)!r}: r{node}"
+        for name, node in zip(step.frontier, step.d_fixed, strict=True)
+        if node is not None
+    )
+    lines.namespace["pull"] = lines.compiled.weights.pull
+    count = first + len(lines.state)
+    lines.write(
+        f"own = wanted[{count}:]",
+        f"pulled = pull(({listed(lines.own)}), own, {{{reached}}})",
+    )
+    yield "*[g if want else None for g, want in zip(pulled, own)]"

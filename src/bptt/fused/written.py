@@ -1,0 +1,127 @@
+"""Ordinary unrolls written out: all that a call of one plan does, as lines of Python.
+
+With few and short sequences a call takes as long to find out what to do as to do it, and a view
+takes as long as many steps of a kernel. So where every step follows the one before it, all
+sequences have all steps and there are no resets, a plan's first call writes down what all of its
+calls do: which memory the kernel reads and fills, by address, and what torch computes beside it.
+They do what `ahead` and `back` do, by the same operations and to the same bits.
+"""
+
+from collections.abc import Sequence
+
+from torch import Tensor
+
+from bptt import edges
+from bptt.compiler.compiled import Direction
+from bptt.fused import ahead, backward, windows, write_ahead, write_back
+from bptt.fused.job import Job
+from bptt.fused.lines import Lines
+from bptt.methods import Full
+
+Found = list[Tensor | None]
+
+
+def written(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Written | None":
+    """What all calls of a plan do, where it can be written down and this one is like them."""
+    course = job.course
+    if course.lengths is not None or course.reset is not None or type(job.method) is not Full:
+        return None
+    if job.stored is not None or not all(map(Tensor.is_contiguous, tensors)) or edges.hooked():
+        return None
+    key = "written, reverse" if course.reverse else "written"
+    if key not in direction.made:
+        direction.made[key] = _made(job, tensors, direction)
+    return direction.made[key]
+
+
+def _made(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Written | None":
+    inputs, state, _ = job.counts
+    alike = all(tensor.dtype is job.compiled.dtype for tensor in tensors[: inputs + state])
+    return Written(job, tensors, direction) if alike and ahead.goes(job, direction) else None
+
+
+class Written:
+    """Both ways of a plan.
+
+    Args:
+        job: a call of the plan.
+        tensors: its tensors.
+        direction: forward, with or without what the way back needs.
+
+    Attributes:
+        ahead: `ahead(job, tensors) -> outputs, final state, what the way back needs`.
+    """
+
+    def __init__(self, job: Job, tensors: Sequence[Tensor], direction: Direction) -> None:
+        own = tensors[sum(job.counts) :]
+        self._own = [tensor.new_empty(tensor.shape, device="meta") for tensor in own]
+        self._direction = direction
+        lines = Lines(job, self._own, direction, backward=False)
+        self._kept = self._needed(lines)
+        self.ahead = write_ahead.write(lines, list(dict.fromkeys(self._kept.values())))
+        self._backs: dict[frozenset[int], _Back] = {}
+
+    def _needed(self, lines: Lines) -> dict[int, str]:
+        """The memory of each value that the way back needs."""
+        compiled, direction = lines.compiled, self._direction
+        if direction is not compiled.forward or not compiled.differentiable:
+            return {}
+        states = {slot.node for slot in compiled.states}
+        known = {*direction.columns.before, *direction.columns.after, *lines.stored, *states}
+        inputs = {slot.node for slot in compiled.inputs}
+        taken = compiled.backward(frozenset()).taken
+        return {node: lines.memory(node) for node in taken if node in known - inputs}
+
+    def back(
+        self,
+        job: Job,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        adjoints: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+    ) -> Found:
+        """The gradients of a call's tensors, in their order."""
+        outputs = adjoints[: len(adjoints) - job.counts[1]]
+        absent = frozenset([i for i, adjoint in enumerate(outputs) if adjoint is None])
+        way = self._backs.get(absent)
+        if way is None:
+            direction = job.compiled.backward(absent)
+            way = self._backs[absent] = _Back(job, self._own, self._kept, direction)
+        return way(job, tensors, kept, adjoints, wanted)
+
+
+class _Back:
+    """The way back.
+
+    Args:
+        job: a call of the plan.
+        own: the cell's tensors, without numbers.
+        kept: the memory of each value that there is, by node.
+        direction: the way back, where some outputs may not have been used.
+    """
+
+    def __init__(
+        self, job: Job, own: Sequence[Tensor], kept: dict[int, str], direction: Direction
+    ) -> None:
+        self._direction, self._dtype = direction, job.compiled.dtype
+        self._width = windows.width(direction)
+        self._values = write_back.values(Lines(job, own, direction, backward=True), kept)
+        self._run = None
+        if direction.is_plain:
+            self._run = write_back.write(Lines(job, own, direction, backward=True), kept)
+
+    def __call__(
+        self,
+        job: Job,
+        tensors: Sequence[Tensor],
+        kept: Sequence[Tensor],
+        adjoints: Sequence[Tensor | None],
+        wanted: Sequence[bool],
+    ) -> Found:
+        course, run = job.course, self._run
+        if run and windows.size_of(self._width, course, self._dtype) >= course.steps:
+            return run(job, tensors, kept, adjoints, wanted)
+        given, values = job.split(tensors), self._values(job, tensors, kept)
+        fixed = self._direction.once.run(given.own)
+        found = windows.run(job, given, fixed, self._direction, values, adjoints)
+        return backward.gradients(job, given, found, wanted)
