@@ -84,21 +84,42 @@ class _Walk:
         self.key.append((tensor.shape, tensor.dtype, tensor.requires_grad, tensor.device))
 
     def _module(self, module: nn.Module) -> None:
-        self.key.append(type(module))
-        for name, value in vars(module).items():
-            if name in _EMPTY:
-                continue
-            kind = type(value)
-            if kind in _ATOMS:
-                self.key += (name, kind, value)
-            elif isinstance(value, dict) and not value:
-                continue  # most of a module's dicts are empty: hooks, buffers, submodules
-            elif not remade(module, value):
-                self.key.append(name)
-                self.visit(value)
-        self._class(type(module))
-        for method in _methods(type(module)):
-            self._named(method)
+        kind, held = type(module), vars(module)
+        self.key += (kind, held.get("training"))
+        for name in _CONTENTS:
+            values = held.get(name)
+            if values:
+                self._contents(name, values)
+        for name, value in held.items():
+            if name not in _OF_EVERY_MODULE:
+                self._attribute(module, name, value)
+        if any(map(held.get, _HOOKS)):
+            for name in _HOOKS:
+                self._attribute(module, name, held.get(name))
+        if _own_classes(kind):
+            self._class(kind)
+            for method in _methods(kind):
+                self._named(method)
+
+    def _contents(self, name: str, values: Any) -> None:
+        """Parameters, buffers or submodules."""
+        if len(values) > _LONGEST:
+            self._dict(values)
+            return
+        self.key += (name, len(values))
+        for key, value in values.items():
+            self.key.append(key)
+            self.visit(value)
+
+    def _attribute(self, module: nn.Module, name: str, value: Any) -> None:
+        kind = type(value)
+        if kind in _ATOMS:
+            self.key += (name, kind, value)
+        elif isinstance(value, dict) and not value:
+            return  # hooks that there are none of, for the most part
+        elif not remade(module, value):
+            self.key.append(name)
+            self.visit(value)
 
     def _function(self, function: types.FunctionType) -> None:
         self.key.append(function.__code__)
@@ -215,12 +236,14 @@ class _Same:
         return id(self.value)
 
 
-# Attributes of every module that are neither the user's nor dicts, and say nothing.
-_EMPTY = frozenset(
+_CONTENTS = ("_parameters", "_buffers", "_modules")
+# What every module has besides: mostly empty, and what the last two remember says nothing.
+_HOOKS = tuple(
     name
     for name, value in vars(nn.Module()).items()
-    if not isinstance(value, (dict, bool)) or name in ("_is_full_backward_hook",)
-) | {"_flat_weights", "_flat_weight_refs"}
+    if isinstance(value, dict) and name not in _CONTENTS
+)
+_OF_EVERY_MODULE = frozenset((*vars(nn.Module()), "_flat_weights", "_flat_weight_refs"))
 
 
 @functools.cache
