@@ -19,10 +19,10 @@ from rich.console import Console
 
 from bptt.cli.outcome import comparison, show_facts
 from bptt.errors import RunError
+from bptt.figures import figure
+from bptt.folder.read import read_run
 from bptt.report import write_report
-from bptt.report.figures import figure
 from bptt.report.forecasts import forecast_plots
-from bptt.report.read import read_run
 from bptt.report.template import fill
 from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation

@@ -11,9 +11,9 @@ import torch
 from playwright.sync_api import Locator, Page, expect
 
 import bptt
+from bptt.figures import figure
 from bptt.inspect import Credit, credit
 from bptt.picture import draw
-from bptt.report.figures import figure
 from runs import HOSTILE
 
 pytestmark = pytest.mark.browser

@@ -151,7 +151,7 @@ def check_place(html: Path | None, *, overwrite: bool) -> None:
 
 def write_page(place: Path, text: str) -> None:
     """Write a page, and say where it is."""
-    from bptt.train.files import write_atomically
+    from bptt.folder.files import write_atomically
 
     write_atomically(place, text.encode())
     print(place)

@@ -9,8 +9,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from bptt.report.figures import count, figure, metric, shortened, visible
-from bptt.report.read import read_run
+from bptt.figures import count, figure, metric, shortened, visible
+from bptt.folder.read import read_run
 from bptt.report.verdict import compare, judge
 from bptt.tasks import Evaluation
 from bptt.tasks.text import Text as TextTask

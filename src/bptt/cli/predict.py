@@ -23,10 +23,10 @@ def predict(run: Path, data: str, /, *, out: Path | None = None, overwrite: bool
         Replace that file if there is one.
     """
     from bptt.cli.trained import load_trained
+    from bptt.folder.files import write_atomically
     from bptt.tasks.classify import Classify
     from bptt.tasks.forecast import Forecast
     from bptt.tasks.opening import find_source
-    from bptt.train.files import write_atomically
 
     if out is not None:
         _check_place(out, overwrite=overwrite)

@@ -119,6 +119,7 @@ def _carry_out(job: "Job", console: Console) -> int:
         if job.run is not None:
             with console.status("Measuring the best network, writing the report ..."):
                 conclude(job, job.run)
+                write_report(job.run.folder)
             show_outcome(console, job, job.run)
     except Breakdown as error:
         if job.run is None:

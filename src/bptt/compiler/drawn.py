@@ -32,12 +32,14 @@ def parted(
     operations: Iterable[Operation], draws: Sequence[Ref]
 ) -> tuple[list[Operation], list[Operation]]:
     """What depends on one draw and on nothing else, and the rest."""
-    of, made, rest = {name: name for name in draws}, [], []
+    of: dict[Ref | None, Ref] = {name: name for name in draws}
+    made, rest = [], []
     for operation in operations:
         sources = {of.get(name) for name in operation.operands}
-        if operation.func in _ALONE and len(sources) == 1 and None not in sources:
+        source = sources.pop() if len(sources) == 1 else None
+        if operation.func in _ALONE and source is not None:
             made.append(operation)
-            of.update(dict.fromkeys(operation.results, sources.pop()))
+            of.update(dict.fromkeys(operation.results, source))
         else:
             rest.append(operation)
     return made, rest

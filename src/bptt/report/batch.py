@@ -4,7 +4,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from bptt.report.figures import count
+from bptt.figures import count
 
 # Importing the package, which every command does, is not to import torch.
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ def report(
     except ModuleNotFoundError as error:
         what = f"bptt.report needs {error.name}, which is not installed: pip install 'bptt[report]'"
         raise ModuleNotFoundError(what, name=error.name) from error
-    from bptt.train.files import write_atomically
+    from bptt.folder.files import write_atomically
     from bptt.version import __version__
 
     given = {"state": state, "lengths": lengths, "reset": reset, "reset_state": reset_state}

@@ -3,9 +3,9 @@
 from collections.abc import Callable, Sequence
 from statistics import fmean, median
 
-from bptt.report.figures import count, figure, metric
+from bptt.figures import count, figure, metric
+from bptt.folder.read import EpochRow, Run, StepRow
 from bptt.report.plot import Axis, Line, Plot, Row, buckets
-from bptt.report.read import EpochRow, Run, StepRow
 from bptt.report.verdict import best_rule, known
 
 STEPS = Axis("training step", format=",d")

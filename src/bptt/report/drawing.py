@@ -6,7 +6,7 @@ from typing import Any
 
 import altair as alt
 
-from bptt.report.figures import figure
+from bptt.figures import figure
 from bptt.report.plot import Axis, Line, Plot, Row
 
 # Colours are the page's CSS variables: one chart serves a light, a dark and a printed page.

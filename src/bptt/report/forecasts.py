@@ -5,7 +5,7 @@ from datetime import UTC, datetime, time
 from statistics import fmean
 from typing import Any
 
-from bptt.report.figures import count, figure
+from bptt.figures import count, figure
 from bptt.report.plot import POINTS, Axis, Line, Plot, Row
 from bptt.report.verdict import known
 

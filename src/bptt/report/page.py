@@ -3,12 +3,12 @@
 from pathlib import Path
 from typing import Any
 
+from bptt.figures import count, duration, figure, meanings, metric
+from bptt.folder.read import Run
 from bptt.report.confusion import read_confusion
 from bptt.report.curves import best_epoch, gradient_curve, headline_curve, loss_curves
-from bptt.report.figures import count, duration, figure, meanings, metric
 from bptt.report.folders import portable, without_folders
 from bptt.report.forecasts import forecast_plots, horizon_plots
-from bptt.report.read import Run
 from bptt.report.template import fill
 from bptt.report.verdict import compare, judge, known
 from bptt.report.watched import rate_curve

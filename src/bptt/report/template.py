@@ -11,8 +11,8 @@ import jinja2
 import vl_convert
 from markupsafe import Markup
 
+from bptt.figures import figure, metric, percent, shortened, visible, words
 from bptt.report.drawing import vega_lite
-from bptt.report.figures import figure, metric, percent, shortened, visible, words
 from bptt.report.map import Map
 from bptt.report.map_drawing import heat_map
 

@@ -4,8 +4,8 @@ import math
 from dataclasses import dataclass
 from typing import Any, Literal, TypeGuard
 
-from bptt.report.figures import count, figure, metric
-from bptt.report.read import Run
+from bptt.figures import count, figure, metric
+from bptt.folder.read import Run
 
 HARDLY = 0.02  # a gain below 2 % of the naive rule's figure is not called learning
 DOUBT = 0.05  # nor is one that chance alone would give more often than this

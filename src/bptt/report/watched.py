@@ -1,36 +1,12 @@
 """How the error's way back changed while the network was trained: a run's gradient.csv."""
 
-import csv
 import math
-from pathlib import Path
 
-from bptt.report.figures import count, rough
+from bptt.figures import count, rough
+from bptt.folder.rates import Looks
 from bptt.report.plot import Axis, Field, Line, Plot, Row, buckets, number
-from bptt.train.damage import damaged, read_text
 
-Looks = dict[int, dict[str, float]]  # by training step, by cell
 FIELDS: tuple[Field, ...] = ("network", "validation", "truth", "rule")
-
-
-def read_rates(path: Path) -> Looks:
-    """By training step and cell, the factor by which an error shrank with each step back.
-
-    Empty where the run was not watched. Raises `RunError` where the file is damaged.
-    """
-    if not path.exists():
-        return {}
-    # A last line without its end is one that the run was writing: it is left out.
-    lines = read_text(path).rpartition("\n")[0].splitlines()
-    looks: Looks = {}
-    for place, cells in enumerate(csv.reader(lines[1:]), start=2):
-        try:
-            step, quantity, cell, value = cells
-            if quantity == "decay rate":
-                looks.setdefault(int(step), {})[cell] = float(value)
-        except ValueError as error:
-            what = f"line {place}: expected step, quantity, of, value, found {','.join(cells)!r}"
-            raise damaged(path, what) from error
-    return looks
 
 
 def rate_curve(looks: Looks) -> Plot:

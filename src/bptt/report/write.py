@@ -2,7 +2,8 @@
 
 from pathlib import Path
 
-from bptt.report.read import read_run
+from bptt.folder.files import write_atomically
+from bptt.folder.read import read_run
 
 
 def write_report(run: Path) -> Path:
@@ -17,12 +18,10 @@ def write_report(run: Path) -> Path:
     Raises:
         RunError: a file of the run is missing or broken, or the report cannot be written.
     """
-    # Here, for the charts' library takes half a second that other commands need not wait, and
-    # training, which writes reports itself, cannot be imported before it.
+    # Here, for the charts' library takes half a second that other commands need not wait.
     from bptt.report.page import render
     from bptt.report.small import fit
     from bptt.report.way import way_of_run
-    from bptt.train.files import write_atomically
 
     report = run / "report.html"
     read = read_run(run)

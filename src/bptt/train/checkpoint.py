@@ -8,8 +8,8 @@ from typing import Any
 
 import torch
 
-from bptt.train.damage import FORMAT, check_format, damaged, missing
-from bptt.train.files import write_atomically
+from bptt.folder.damage import FORMAT, check_format, damaged, missing
+from bptt.folder.files import write_atomically
 from bptt.version import __version__
 
 

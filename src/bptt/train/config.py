@@ -7,8 +7,8 @@ from importlib.metadata import version
 from typing import Any, Self
 
 from bptt.errors import ArgumentError
+from bptt.folder.damage import FORMAT
 from bptt.tasks import DataOptions
-from bptt.train.damage import FORMAT
 from bptt.train.method import make_method
 from bptt.version import __version__
 

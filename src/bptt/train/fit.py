@@ -11,7 +11,6 @@ from lightning.pytorch.plugins.environments import LightningEnvironment, TorchEl
 from lightning.pytorch.strategies import DDPStrategy, Strategy
 
 from bptt.inspect.callback import WatchCallback
-from bptt.report import write_report
 from bptt.tasks import Evaluation
 from bptt.train import processes
 from bptt.train.cells import explained_cell
@@ -73,7 +72,7 @@ def fit(job: Job, screen: Screen) -> None:
 
 
 def conclude(job: Job, run: Run) -> dict[str, Evaluation]:
-    """Measure the best epoch's network on validation and test part; write figures and report."""
+    """Measure the best epoch's network on validation and test part; write its figures."""
     job.describe(run)
     run.write_weights(job.state.best.weights)
     job.network.load_state_dict(job.state.best.weights)
@@ -82,7 +81,6 @@ def conclude(job: Job, run: Run) -> dict[str, Evaluation]:
     found = {part: evaluate(job.network, job.task, part, size) for part in ("validation", "test")}
     content = {part: asdict(evaluation) for part, evaluation in found.items()}
     run.write_json(run.evaluation, {**content, "summary": job.task.summary()})
-    write_report(run.folder)
     return found
 
 

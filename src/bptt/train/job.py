@@ -4,7 +4,7 @@ from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from bptt.report.figures import count
+from bptt.figures import count
 from bptt.tasks import Task, data_name, fingerprint, open_task
 from bptt.tasks.opening import find_source
 from bptt.train import processes

@@ -3,9 +3,9 @@
 import os
 from pathlib import Path
 
-from bptt.report.read import read_metrics
-from bptt.train.damage import damaged
-from bptt.train.files import explained
+from bptt.folder.damage import damaged
+from bptt.folder.files import explained
+from bptt.folder.read import read_metrics
 from bptt.train.state import State
 from bptt.train.steps import Position
 

@@ -8,9 +8,9 @@ from typing import Any
 from safetensors import SafetensorError
 from safetensors.torch import load_file
 
+from bptt.folder.damage import FORMAT, check_format, damaged, missing, read_table, taken_apart
 from bptt.tasks import Task, restore_task
 from bptt.train.config import NetworkOptions
-from bptt.train.damage import FORMAT, check_format, damaged, missing, read_table, taken_apart
 from bptt.train.network import Network
 from bptt.train.run import Run
 from bptt.version import __version__

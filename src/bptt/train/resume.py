@@ -6,13 +6,13 @@ from pathlib import Path
 from typing import Any
 
 from bptt.errors import RunError
-from bptt.report.read import read_run
+from bptt.folder.damage import taken_apart
+from bptt.folder.read import read_run
 from bptt.tasks import open_task
 from bptt.train import processes
 from bptt.train.checkpoint import load_checkpoint
 from bptt.train.clipping import Clipping
 from bptt.train.config import Config
-from bptt.train.damage import taken_apart
 from bptt.train.job import Job, make_network
 from bptt.train.metrics import check_metrics
 from bptt.train.model import load_model

@@ -14,9 +14,9 @@ from safetensors.torch import save
 from torch import Tensor
 
 from bptt.errors import RunError
+from bptt.folder.damage import check_format, read_table, taken_apart
+from bptt.folder.files import explained, write_atomically
 from bptt.train.config import Config
-from bptt.train.damage import check_format, read_table, taken_apart
-from bptt.train.files import explained, write_atomically
 from bptt.train.lock import Lock
 
 RUNS = Path("runs")  # where runs go if not told otherwise

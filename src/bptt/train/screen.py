@@ -5,7 +5,7 @@ from datetime import timedelta
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn
 
-from bptt.report.figures import figure
+from bptt.figures import figure
 from bptt.tasks import Evaluation
 from bptt.train.state import State
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.report.figures import count, rough
+from bptt.figures import count, rough
 from bptt.report.map import Layer, Map, Side
 from bptt.report.way.labels import Labels
 

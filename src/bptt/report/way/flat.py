@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.report.figures import percent
+from bptt.figures import percent
 from bptt.report.plot import csv_uri
 
 if TYPE_CHECKING:

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.report.figures import count, percent, rough
+from bptt.figures import count, percent, rough
 from bptt.report.plot import Axis, Line, Plot, Row, number
 from bptt.report.way.labels import Labels
 

@@ -5,7 +5,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from bptt.report.figures import count
+from bptt.figures import count
 from bptt.report.map import Layer, Map, Side
 from bptt.report.plot import Axis, Line, Plot, Row, number
 

@@ -3,7 +3,7 @@
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from bptt.report.figures import count
+from bptt.figures import count
 from bptt.report.way.examined import examine
 from bptt.report.way.labels import Labels, numbered
 from bptt.report.way.picture import with_picture

@@ -1,9 +1,9 @@
-"""What of a run's files the report needs, as shapes."""
+"""What of a run's files a report needs, as shapes."""
 
 from datetime import datetime
 from numbers import Real
 
-from bptt.report.shape import ANY
+from bptt.folder.shape import ANY
 
 NUMBER = Real | None
 CONFIG = {

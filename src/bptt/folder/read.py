@@ -1,4 +1,4 @@
-"""A run's folder, read into plain data: what every other part of the report starts from."""
+"""A run's folder, read into plain data: what a report and what is resumed start from."""
 
 import csv
 import json
@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from bptt.errors import RunError
-from bptt.report.layout import CONFIG, CURVES, EVALUATION, MODEL, NUMBER
-from bptt.report.shape import Shape, misfit
-from bptt.report.watched import Looks, read_rates
-from bptt.train.damage import check_format, damaged, read_table, read_text
+from bptt.folder.damage import check_format, damaged, read_table, read_text
+from bptt.folder.layout import CONFIG, CURVES, EVALUATION, MODEL, NUMBER
+from bptt.folder.rates import Looks, read_rates
+from bptt.folder.shape import Shape, misfit
 
 
 class StepRow(NamedTuple):
