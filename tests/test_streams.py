@@ -1,5 +1,6 @@
 """Windows of a stream: one long unroll in pieces, and weights that change under it."""
 
+import copy
 import io
 import os
 import runpy
@@ -16,7 +17,9 @@ from hypothesis import strategies as st
 import bptt
 from bptt import cells
 from bptt.errors import StreamWarning
+from bptt.fused import alone
 from bptt.remedies import RecurrentDropout, Zoneout
+from bptt.streams import alike
 from bptt.streams.ring import Reader
 from bptt.structure import structure
 from bptt.unroll import unroll_window
@@ -189,6 +192,105 @@ class _Recomputed(_Stale):
             found = torch.autograd.grad(loss, weights)
             total = [a + b for a, b in zip(total, found, strict=True)]
         return torch.stack(self.states[begin + 1 : end + 1]), total
+
+
+class Changing(torch.nn.Module):
+    """A cell of many things that somebody may change between windows."""
+
+    strength = 1.0
+
+    def __init__(self):
+        super().__init__()
+        self.weight = torch.nn.Parameter(torch.randn(4, 4) / 4)
+        self.taken, self.drop = torch.nn.Linear(2, 4), torch.nn.Dropout(0.5).eval()
+        self.gains, self.slope = [1.0], 1.0
+
+    def initial_state(self, batch_size):
+        return self.weight.new_zeros(batch_size, 4)
+
+    def forward(self, x, state):
+        drive = self.taken(x) * self.slope + self.drop(state) @ self.weight
+        return torch.tanh(drive * self.gains[0]) * self.strength * GLOBAL
+
+
+GLOBAL = 1.0
+
+
+def _rebind(cell):
+    cell.weight = torch.nn.Parameter(cell.weight.detach() / 2)
+
+
+def _freeze(cell):
+    cell.weight.requires_grad_(False)
+
+
+def _hook(cell):
+    cell.taken.register_forward_hook(lambda module, args, output: output / 2)
+
+
+def _another_step(cell):
+    cell.forward = lambda x, state: Changing.forward(cell, x, state) / 2
+
+
+CHANGES = {
+    "nothing": lambda cell, patch: None,
+    "a weight": lambda cell, patch: _rebind(cell),
+    "a weight's numbers": lambda cell, patch: cell.weight.data.mul_(0.5),
+    "a weight's memory": lambda cell, patch: setattr(cell.weight, "data", cell.weight.data / 2),
+    "which weights learn": lambda cell, patch: _freeze(cell),
+    "an attribute": lambda cell, patch: setattr(cell, "slope", 0.5),
+    "a list": lambda cell, patch: cell.gains.__setitem__(0, 0.5),
+    "a class": lambda cell, patch: patch.setattr(Changing, "strength", 0.5),
+    "a global": lambda cell, patch: patch.setitem(Changing.forward.__globals__, "GLOBAL", 0.5),
+    "training": lambda cell, patch: cell.drop.train(),
+    "a hook": lambda cell, patch: _hook(cell),
+    "the step": lambda cell, patch: _another_step(cell),
+    "a module": lambda cell, patch: setattr(cell, "taken", torch.nn.Linear(2, 4, bias=False)),
+}
+
+
+@pytest.mark.parametrize("change", CHANGES)
+def test_a_change_between_windows_that_are_alike_is_seen(change, monkeypatch):
+    """As if each window were prepared by itself, and its blocks laid out by themselves."""
+    prepared = []
+
+    def watched(*given):
+        prepared.append(given)
+        return unroll_window(*given)
+
+    def run():
+        torch.manual_seed(5)
+        cell, x = Changing(), torch.randn(6, 8, 2, 2)
+        stream, found = bptt.Stream(cell, bptt.Truncated(4, 4), backend="cpu"), []
+        with monkeypatch.context() as patch:
+            for number, window in enumerate(x):
+                if number == 3:
+                    short = len(prepared)
+                    CHANGES[change](cell, patch)
+                outputs = stream(window)
+                outputs.square().sum().backward()
+                found.append(outputs.detach())
+        return short, [*found, *(w.grad for w in cell.parameters() if w.requires_grad)]
+
+    monkeypatch.setattr(alike, "unroll_window", watched)
+    short, found = run()
+    assert short == 2
+    prepared.clear()
+    monkeypatch.setattr(alike, "_asked", lambda given: None)
+    monkeypatch.setattr(alone, "_made", lambda job, direction: None)
+    short, wanted = run()
+    assert short == 3
+    for ours, right in zip(found, wanted, strict=True):
+        torch.testing.assert_close(ours, right)
+
+
+def test_a_stream_is_copied_in_mid_run():
+    stream = bptt.Stream(cells.GRU(2, 4), bptt.Truncated(4, 4), backend="cpu")
+    x = torch.randn(4, 8, 2, 2)
+    for window in x[:3]:
+        stream(window).sum().backward()
+    other = copy.deepcopy(stream)
+    assert torch.equal(stream(x[3]), other(x[3]))
 
 
 @pytest.mark.parametrize("backend", BACKENDS)

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 
 from bptt.reach import contents, names_of, remade
 
-_ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None)))
+ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None)))
 _STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
-_FOREIGN = ("torch.", "numpy.", "builtins", "math", "bptt.", "functools", "itertools", "typing")
+FOREIGN = ("torch.", "numpy.", "builtins", "math", "bptt.", "functools", "itertools", "typing")
 _LONGEST = 1024
 _DEEPEST = 4
-_SETTINGS = _ATOMS | {list, tuple, dict, set, frozenset}
+SETTINGS = ATOMS | {list, tuple, dict, set, frozenset}
 
 
 class Fingerprint(NamedTuple):
@@ -64,7 +64,7 @@ class _Walk:
 
     def visit(self, value: Any) -> None:
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             self.key.append(kind)
             self.key.append(value)
             return
@@ -96,9 +96,9 @@ class _Walk:
         if any(map(held.get, _HOOKS)):
             for name in _HOOKS:
                 self._attribute(module, name, held.get(name))
-        if _own_classes(kind):
+        if own_classes(kind):
             self._class(kind)
-            for method in _methods(kind):
+            for method in methods_of(kind):
                 self._named(method)
 
     def _contents(self, name: str, values: Any) -> None:
@@ -113,7 +113,7 @@ class _Walk:
 
     def _attribute(self, module: nn.Module, name: str, value: Any) -> None:
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             self.key += (name, kind, value)
         elif isinstance(value, dict) and not value:
             return  # hooks that there are none of, for the most part
@@ -123,7 +123,7 @@ class _Walk:
 
     def _function(self, function: types.FunctionType) -> None:
         self.key.append(function.__code__)
-        if (function.__module__ or "").startswith(_FOREIGN):
+        if (function.__module__ or "").startswith(FOREIGN):
             return
         self._named(function)
         for part in (function.__defaults__, function.__kwdefaults__, function.__dict__):
@@ -147,7 +147,7 @@ class _Walk:
     def _looked_up(self, scope: types.ModuleType | type, code: types.CodeType) -> None:
         """What code may look up in a module or class of the user's: `settings.alpha`."""
         home = scope.__name__ if isinstance(scope, types.ModuleType) else scope.__module__
-        if _is_foreign(home):
+        if is_foreign(home):
             return
         held = vars(scope)
         for name in attributes_of(code):
@@ -162,20 +162,20 @@ class _Walk:
 
     def _class(self, kind: type) -> None:
         """What the user's classes hold besides functions: `alpha = 0.5` in a class's body."""
-        for own in _own_classes(kind):
+        for own in own_classes(kind):
             for name, value in vars(own).items():
-                if type(value) in _SETTINGS and not name.startswith("__"):
+                if type(value) in SETTINGS and not name.startswith("__"):
                     self.key.append(name)
                     self._setting(value)
 
     def _setting(self, value: Any, depth: int = 0) -> None:
         """A number or text by value, in containers too; all else counts by identity."""
         kind = type(value)
-        if kind in _ATOMS:
+        if kind in ATOMS:
             self.key += (kind, value)
         elif isinstance(value, Tensor):
             self.key.append((value.shape, value.dtype, value.requires_grad, value.device))
-        elif kind not in _SETTINGS or depth > _DEEPEST or len(value) > _LONGEST:
+        elif kind not in SETTINGS or depth > _DEEPEST or len(value) > _LONGEST:
             self.key.append(_Same(value))
         else:
             self.key.append((kind, len(value)))
@@ -214,7 +214,7 @@ class _Walk:
         if isinstance(value, _STEADY) or (callable(value) and not hasattr(value, "__dict__")):
             return
         module = type(value).__module__ or ""
-        if hasattr(value, "__dict__") and not module.startswith(_FOREIGN):
+        if hasattr(value, "__dict__") and not module.startswith(FOREIGN):
             self._class(type(value))
             self.visit(vars(value))
         elif type(value).__name__ == "ndarray":
@@ -247,13 +247,15 @@ _OF_EVERY_MODULE = frozenset((*vars(nn.Module()), "_flat_weights", "_flat_weight
 
 
 @functools.cache
-def _own_classes(kind: type) -> tuple[type, ...]:
-    return tuple(c for c in kind.__mro__ if not c.__module__.startswith(_FOREIGN))
+def own_classes(kind: type) -> tuple[type, ...]:
+    """A class and those that it is made of, the user's own among them."""
+    return tuple(c for c in kind.__mro__ if not c.__module__.startswith(FOREIGN))
 
 
 @functools.cache
-def _is_foreign(home: str) -> bool:
-    return f"{home}.".startswith(_FOREIGN) or home.partition(".")[0] in sys.stdlib_module_names
+def is_foreign(home: str) -> bool:
+    """Whether a module is not the user's."""
+    return f"{home}.".startswith(FOREIGN) or home.partition(".")[0] in sys.stdlib_module_names
 
 
 @functools.cache
@@ -264,9 +266,9 @@ def attributes_of(code: types.CodeType) -> tuple[str, ...]:
 
 
 @functools.cache
-def _methods(kind: type) -> tuple[types.FunctionType, ...]:
+def methods_of(kind: type) -> tuple[types.FunctionType, ...]:
     """The functions of a user's class, whose globals its steps may read."""
-    found = [value for c in _own_classes(kind) for value in vars(c).values()]
+    found = [value for c in own_classes(kind) for value in vars(c).values()]
     unwrapped = [getattr(v, "__func__", getattr(v, "fget", v)) for v in found]
     return tuple(v for v in unwrapped if isinstance(v, types.FunctionType))
 

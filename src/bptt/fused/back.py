@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from bptt.backends.cpu.kernel import Rows
 from bptt.compiler.compiled import Direction
 from bptt.compiler.parallel import total
 from bptt.course import Course
@@ -93,16 +94,23 @@ class Back:
         fresh = [] if course.reset is None else [torch.zeros_like(leaf) for leaf in begin]
         return Carries.of(begin, fresh)
 
-    def _run_loop(self, course: Course, values: Values, fixed: Fixed, carries: Carries) -> None:
+    def _run_loop(
+        self,
+        course: Course,
+        values: Values,
+        fixed: Fixed,
+        carries: Carries,
+        rows: Rows | None = None,
+    ) -> None:
         """Adds to the values what the loop keeps, and the sums that it adds up."""
         direction, kept = self._direction, []
         for part in direction.kept:
-            rows = course.steps * course.batch
-            memory = torch.empty(rows, *part.shape, dtype=self._dtype)
+            memory = torch.empty(course.steps * course.batch, *part.shape, dtype=self._dtype)
             values[part.node] = cleared(course, memory)
             kept.append(memory)
-        added = [torch.empty(course.batch, *shape, dtype=self._dtype) for shape in self._totals]
-        self._loop.run(course, values, fixed, [*kept, *added], carries)
+        count = course.batch if rows is None or rows.sequence is None else len(rows.sequence)
+        added = [torch.empty(count, *shape, dtype=self._dtype) for shape in self._totals]
+        self._loop.run(course, values, fixed, [*kept, *added], carries, rows)
         for node, memory in zip(direction.names.totals.values(), added, strict=True):
             values[node] = total(memory, course.steps)
 

@@ -104,8 +104,12 @@ class Loop:
         fixed: Fixed,
         kept: Sequence[Tensor],
         carries: Carries,
+        rows: Rows | None = None,
     ) -> None:
-        """Fill what is kept, and the carries' ends."""
+        """Fill what is kept, and the carries' ends.
+
+        `rows` go through their own steps; None: every sequence through its own.
+        """
         dtype, back, mask = self._dtype, self._backward, course.reset
         if mask is None and any(carries.before):  # with a mask alone each step's beginning is told
             mask = torch.zeros(course.steps, course.batch, dtype=torch.bool)
@@ -119,7 +123,7 @@ class Loop:
             addresses += (matrix.data_ptr(), *matrix.stride())
         addresses += [tensor.data_ptr() for tensor in kept]
         addresses += carries.addresses()
-        rows = DOWN if course.reverse != back else UP
+        rows = rows or (DOWN if course.reverse != back else UP)
         if course.lengths is not None:
             rows = rows._replace(steps=course.lengths, name=course.numbers)
         self._kernel.run_at(self._places, addresses, (course.steps, course.batch), rows)

@@ -10,10 +10,10 @@ from torch import Tensor, nn
 from bptt.errors import ArgumentError, StreamWarning, StructureError
 from bptt.methods import Truncated
 from bptt.ready import initial_state
+from bptt.streams.alike import Alike
 from bptt.streams.blocks import Blocks
 from bptt.streams.ring import Ring, leaves_of_window
 from bptt.structure import describe
-from bptt.unroll import unroll_window
 
 RULES = ("stale", "recomputed")
 
@@ -93,6 +93,7 @@ class Stream(nn.Module):
         """Forget the sequence: the next window is the first of another."""
         self.steps = 0
         self._ring: Ring | None = None
+        self._alike = Alike()
 
     @property
     def state(self) -> Any:
@@ -133,7 +134,8 @@ class Stream(nn.Module):
             self.backend,
         )  # fmt: skip
         stored = ring.stored(before) if before and self.weights == "stale" else None
-        (states, *own), final = unroll_window(given, ways.way, ring.seed, ways.first, stored)
+        run = self._alike.run(given, ways.way, ring.seed, ways.first, stored)
+        (states, *own), final = run
         outputs = ring.shown(own[0] if own else states[0], before)
         if stored is not None:  # what was run again for the kept steps follows none of their states
             states, before = [leaf[before:] for leaf in states], 0
