@@ -123,8 +123,7 @@ def forward(
                 y, new = step(x, before)
         live = None if plain else schedule.live(p)
         if live is not None:
-            y = [select(live, leaf, None) for leaf in y]
-            new = [select(live, leaf, old) for leaf, old in zip(new, state, strict=True)]
+            y, new = _of_live_rows(live, y, new, state)
         outputs.append(y)
         states.append(new)
         state = new
@@ -153,6 +152,12 @@ def ready(
         pairs = zip(before, resting, strict=True)
         before = [select(live, leaf, old.detach()) for leaf, old in pairs]
     return [column[p] for column in columns], before, before
+
+
+def _of_live_rows(live: Tensor, y: Leaves, new: Leaves, state: Leaves) -> tuple[Leaves, Leaves]:
+    """What a step gave, for rows that take it: others put out zeros and stay as they are."""
+    y = [select(live, leaf, None) for leaf in y]
+    return y, [select(live, leaf, old) for leaf, old in zip(new, state, strict=True)]
 
 
 def _enter(schedule: Schedule, p: int, state: Leaves, fresh: Leaves) -> Leaves:

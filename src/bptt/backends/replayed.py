@@ -5,6 +5,7 @@ in a row and handed to the program of its vector-Jacobian product.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import chain
 
 import torch
 from torch import Tensor
@@ -14,7 +15,6 @@ from bptt.backends.programs import Programs, Rows
 from bptt.backends.reference import Gradients, Problem, Taken
 from bptt.compiler.program import Program
 from bptt.schedule import Steps
-from bptt.step import Leaves
 
 
 def adjoint(
@@ -69,15 +69,16 @@ class _Way:
     def _arguments(self, d_outputs: Found) -> Iterator[tuple]:
         """From the last step to the first: what it took in, what it drew, what it gave, seeds."""
         schedule, taken = self._problem.schedule, self._taken
-        before = [schedule.columns(leaf) for leaf in taken.inputs]
-        after = [*taken.results, *map(schedule.adjoints, _present(d_outputs))]
         order = range(schedule.steps - 1, -1, -1)
-        starts = zip(taken.initial, taken.states, strict=True)
-        before += [[initial, *(states[p - 1] for p in order[-2::-1])] for initial, states in starts]
+        before = [_at(schedule.columns(leaf), order) for leaf in taken.inputs]
+        for initial, states in zip(taken.initial, taken.states, strict=True):
+            before.append(chain(_at(states, order[1:]), (initial.contiguous(),)))
+        after = [_at(kept, order) for kept in taken.results]
+        after += [_at(schedule.adjoints(d), order) for d in d_outputs if d is not None]
         return zip(
-            zip(*(_from_the_last(steps, order) for steps in before), strict=True),
+            zip(*before, strict=True),
             map(self._drawn, order),
-            zip(*(_from_the_last(steps, order) for steps in after), strict=True),
+            zip(*after, strict=True),
             strict=True,
         )
 
@@ -95,10 +96,11 @@ class _Way:
             self._totals.add(list(shares))
 
 
-def _from_the_last(steps: Steps, order: range) -> Iterator[Tensor]:
-    """Each step's tensor, laid out in memory as when the program was written."""
-    found = (steps[p] for p in order)
-    return found if steps[order[0]].is_contiguous() else (leaf.contiguous() for leaf in found)
+def _at(steps: Steps, order: range) -> Iterator[Tensor]:
+    """Some steps' tensors, each laid out in memory as when the program was written."""
+    found = map(steps.__getitem__, order)
+    alike = not order or steps[order[0]].is_contiguous()
+    return found if alike else map(Tensor.contiguous, found)
 
 
 def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
@@ -106,7 +108,3 @@ def _zero_for(adjoint: Tensor | None, state: Tensor) -> Tensor | None:
     if adjoint is not None or not is_real(state):
         return adjoint
     return torch.zeros_like(state)
-
-
-def _present(leaves: Found) -> Leaves:
-    return [leaf for leaf in leaves if leaf is not None]

@@ -1,5 +1,6 @@
 """One unroll in autograd's graph: forward by the backend, backward by the adjoint recursion."""
 
+import itertools
 from typing import Any
 
 import torch
@@ -86,7 +87,9 @@ class _Unroll(torch.autograd.Function):
         final = [leaf.clone() if is_one_of(leaf, tensors) else leaf for leaf in final]
         results = (*outputs, *final)
         ctx.set_materialize_grads(False)
-        ctx.mark_non_differentiable(*[leaf for leaf in results if not is_real(leaf)])
+        whole = [leaf for leaf in results if not is_real(leaf)]
+        if whole:
+            ctx.mark_non_differentiable(*whole)
         ctx.job = job
         ctx.twins = [state if isinstance(state, int) else None for state in states]
         own = [state for state in states if isinstance(state, Tensor)]
@@ -143,11 +146,8 @@ def _taken(ctx: Any, job: Job, saved: list[Tensor]) -> Taken:
     if job.graphs is not None and job.graphs.whole:
         inputs, initial, fresh, _ = job.split(saved[: ctx.sizes[0]])
         return Taken(inputs, initial, fresh, job.replica.weights, [], [], [], [])
-    parts, start = [], 0
-    for count in ctx.sizes:
-        parts.append(saved[start : start + count])
-        start += count
-    tensors, outputs, own, resting = parts
+    split = itertools.accumulate(ctx.sizes, initial=0)
+    tensors, outputs, own, resting = (saved[a:b] for a, b in itertools.pairwise(split))
     inputs, initial, fresh, _ = job.split(tensors)
     stored = iter(own)
     kept = [job.problem.schedule.adjoints(leaf) for leaf in outputs]
