@@ -1,6 +1,7 @@
 """What `import bptt` gives, each name imported when it is first used; and who imports whom."""
 
 import ast
+import gc
 import pickle
 import re
 import subprocess
@@ -9,6 +10,7 @@ import types
 from pathlib import Path
 
 import pytest
+import torch
 
 import bptt
 
@@ -70,3 +72,18 @@ def test_imports_point_down_the_list_of_rooms():
         if height[other] > height[room]
     ]
     assert not upward
+
+
+@pytest.mark.parametrize("at_work", [True, False])
+def test_the_collector_is_as_it_was_once_a_plan_is_made(at_work):
+    def broken(x, s):
+        assert not gc.isenabled()
+        raise KeyError("of the step's own")
+
+    (gc.enable if at_work else gc.disable)()
+    try:
+        with pytest.raises(KeyError):
+            bptt.unroll(broken, torch.zeros(3, 2, 4), torch.zeros(2, 4), backend="cpu")
+        assert gc.isenabled() == at_work
+    finally:
+        gc.enable()

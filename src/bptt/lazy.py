@@ -6,6 +6,8 @@ from importlib import import_module
 from types import ModuleType
 from typing import Any
 
+from bptt.garbage import uncollected
+
 
 def make_lazy(package: str, defined: Mapping[str, Sequence[str]]) -> None:
     """Let a package give what it lists in `__all__` without importing it beforehand.
@@ -32,7 +34,8 @@ class Lazy(ModuleType):
     def __getattr__(self, name: str) -> Any:
         if name not in self.__dict__["__all__"]:
             raise AttributeError(f"module {self.__name__!r} has no attribute {name!r}")
-        home = import_module(f"{self.__name__}.{self._homes.get(name, name)}")
+        with uncollected():
+            home = import_module(f"{self.__name__}.{self._homes.get(name, name)}")
         value = getattr(home, name) if name in self._homes else home
         setattr(self, name, value)
         return value

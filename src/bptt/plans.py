@@ -13,6 +13,7 @@ from bptt.compiler.compiled import Compiled
 from bptt.compiler.fingerprint import Fingerprint, fingerprint
 from bptt.compiler.trace import Trace, Untraceable, trace
 from bptt.errors import BackendError, BackendWarning
+from bptt.garbage import uncollected
 from bptt.numerics import plain_numerics
 from bptt.replica import Replica
 from bptt.step import Arguments, Leaves, Protocol, Step
@@ -96,7 +97,7 @@ _WARNED: set[str] = set()
 
 def _make(step: Step, inputs: Leaves, initial: Leaves, made: Fingerprint, grad: bool) -> Entry:
     try:  # not in inference mode, whose tensors do not tell whether they were written into
-        with torch.inference_mode(False), plain_numerics("cpu"):
+        with torch.inference_mode(False), plain_numerics("cpu"), uncollected():
             return _compile(step, inputs, initial, made, grad)
     except BackendError as error:
         return Entry(None, None, str(error))
