@@ -13,6 +13,8 @@ from bptt.replica import Replica
 from bptt.structure import Structure
 from bptt.unroll import unroll
 
+__all__ = ["TOLERANCES", "Case", "assert_close", "cases", "check_cell", "gradients", "oracle"]
+
 # Largest allowed |found - expected| / (|expected| + 1), by dtype: values, gradients, and gradients
 # against central differences (float64 alone; their own error is about 1e-8).
 TOLERANCES = {

@@ -141,7 +141,8 @@ def _check_inputs(inputs: Any, batch_first: bool) -> None:
     leaves = pytree.tree_leaves(inputs)
     if not leaves or not all(isinstance(leaf, Tensor) for leaf in leaves):
         raise StructureError(
-            f"inputs: expected a tensor {axes} or a pytree of them, got {describe(inputs)}."
+            f"inputs: expected a tensor {axes} or a pytree of them, got {describe(inputs)}. "
+            "torch.as_tensor makes tensors of arrays and lists."
         )
     for leaf in leaves:
         if leaf.dim() < 2 or 0 in leaf.shape[:2]:
