@@ -22,6 +22,7 @@ from bptt.compiler.stages import (
     Loop,
     Memory,
     Number,
+    Outer,
     Product,
     Read,
     Reduction,
@@ -441,6 +442,45 @@ def test_sums_over_a_row_s_steps(width, lengths):
     assert torch.allclose(found, (x * live[..., None]).sum(0), atol=1e-6)
 
 
+def outers(K, N):
+    """t(x) d for rows x of K and d of N numbers, and the products d W."""
+    x, d, y = Writing(K), Writing(N), Writing(K)
+    x.store(x.read("x"), ("left", 0))
+    d.store(d.mul(d.read("d"), d.number(2.0)), ("right", 0))
+    y.store(y.product("right", 0, N, "W"), ("y", 0))
+    memories = [Memory("x", "step", K), Memory("d", "step", N), Memory("y", "step", K)]
+    memories += [Memory("left", "pile", K), Memory("right", "pile", N)]
+    memories += [Memory("W", "matrix", K, N), Memory("total", "outer", N, K)]
+    return Loop(
+        tuple(memories), (x.stage(), d.stage(), y.stage()), (Outer("left", "right", "total"),)
+    )
+
+
+@pytest.mark.parametrize(("K", "N"), [(1, 1), (7, 17), (50, 130), (33, 64)])
+@pytest.mark.parametrize(("T", "B"), [(0, 2), (1, 1), (3, 100), (50, 4)])
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_sums_of_products_over_rows(K, N, T, B, dtype, monkeypatch):
+    """Rows that do not run count for nothing, whatever stands in their memory."""
+    loop, lengths = outers(K, N), torch.randint(0, T + 1, (B,))
+    x, d, W = (torch.randn(*shape, dtype=dtype) for shape in ((T, B, K), (T, B, N), (N, K)))
+    live = torch.arange(T)[:, None] < lengths
+    x[~live] = d[~live] = math.nan
+    y, made = torch.full_like(x, math.nan), kernel.make(loop, dtype)
+    monkeypatch.setattr("bptt.backends.cpu.rows.SHARE", 1)
+    for threads in (1, 3):
+        torch.set_num_threads(threads)
+        try:
+            (found,) = made.run({"x": x, "d": d, "y": y, "W": W}, Rows(steps=lengths), {}, {})
+        finally:
+            torch.set_num_threads(1)
+        wide = d[live].to(WIDE) * 2
+        close(
+            {"total": found, "y": y[live]},
+            {"total": x[live].to(WIDE).T @ wide, "y": wide @ W.to(WIDE)},
+            dtype,
+        )
+
+
 def run(loop, memories, begin, rows=None, threads=1, reset=None):
     """All that a loop stores, in float32."""
     memories, ends = cast(memories, torch.float32), {}
@@ -651,6 +691,14 @@ def test_a_loop_beyond_its_memories_is_refused(change):
     loop = elman(8)
     with pytest.raises(ValueError, match="stage 0 of a loop"):
         kernel.make(loop._replace(stages=(change(loop.stages[0]),)), WIDE)
+
+
+def test_a_sum_over_rows_beyond_its_piles_is_refused():
+    loop = outers(8, 5)
+    with pytest.raises(ValueError, match="expected right to be a pile of 8 columns"):
+        kernel.make(loop._replace(outers=(Outer("right", "left", "total"),)), WIDE)
+    with pytest.raises(ValueError, match="expected x to be a memory of kind outer"):
+        kernel.make(loop._replace(outers=(Outer("left", "right", "x"),)), WIDE)
 
 
 def test_masks_and_odd_numbers():

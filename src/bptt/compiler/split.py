@@ -11,6 +11,7 @@ reduction or a transcendental function, and computed again where they are used i
 than reading them from memory would.
 """
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
@@ -42,6 +43,7 @@ class Columns(NamedTuple):
         carried: per leaf of the state, what the loop hands on to the next step; None for nothing.
         kept: values of the loop that are stored for all steps.
         after: what is computed for all steps at once, from `given` and `kept`.
+        sums: of what that is made of, sums over rows that the loop adds up.
     """
 
     graph: Graph
@@ -51,6 +53,7 @@ class Columns(NamedTuple):
     carried: tuple[int | None, ...]
     kept: tuple[int, ...]
     after: tuple[int, ...]
+    sums: tuple[int, ...] = ()
 
 
 def forward(step: Step, needed: Iterable[int] = ()) -> Columns:
@@ -125,6 +128,48 @@ def backward(
         tuple(dict.fromkeys(kept)),
         after,
     )
+
+
+def gathered(columns: Columns, most: int) -> Columns | None:
+    """The columns of a way back whose loop does what comes after it, too.
+
+    What it computes then goes no way through memory, and weights' gradients are added up while the
+    rows that they are made of are near.
+
+    Args:
+        columns: of the way back.
+        most: numbers that those sums of products may have, which the loop keeps near as well.
+
+    Returns:
+        None where they have more, or there are none.
+    """
+    graph, loop = columns.graph, set(columns.loop)
+    late = _ancestors_outside(graph, columns.after, {*loop, *columns.given, *columns.before})
+    loop |= {n for n in late if graph[n].op not in (*SUMS, *_FREE, *LEAVES)}
+    over_rows = sorted(n for n in late if graph[n].op in SUMS)
+    sums = [n for n in over_rows if _is_gathered(graph, n, loop)]
+    outers = [graph[n].shape for n in sums if graph[n].op == "outer"]
+    if not 0 < sum(map(math.prod, outers)) <= most:
+        return None
+    apart = (o for n in over_rows if n not in sums for o in graph[n].operands)
+    arriving = set(_leaves(graph, ("d_state",)))
+    kept = [n for n in (*columns.after, *apart) if n in loop | arriving]
+    return columns._replace(
+        before=_boundary(graph, loop, [n for n in columns.carried if n is not None]),
+        loop=tuple(sorted(loop)),
+        kept=tuple(dict.fromkeys(kept)),
+        sums=tuple(sums),
+    )
+
+
+def _is_gathered(graph: Graph, number: int, loop: set[int]) -> bool:
+    """Whether a sum over rows is one of a loop's values, or of products of two values of a row."""
+    node, rowless = graph[number], graph.rowless()
+    if node.op == "total":
+        return node.operands[0] in loop
+    operands = [graph[o] for o in node.operands]
+    flat = all(len(operand.shape) == 1 and not operand.mask for operand in operands)
+    return node.op == "outer" and not node.attributes and flat and rowless.isdisjoint(node.operands)
 
 
 def to_keep(step: Step, roots: Iterable[int]) -> list[int]:

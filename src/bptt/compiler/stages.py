@@ -10,7 +10,7 @@ chunks and concatenations are gone: they have become offsets.
     Elman, forward:  width H:  v0 = Product(s, Ws)    v1 = Read(p)    v2 = v0 + v1    v3 = tanh(v2)
                                store v3 in s (for the next step) and in states
 
-Memory is of eight kinds:
+Memory is of ten kinds:
 
     step      (T, B, width)  one row per time and sequence
     trail     (T, R, width)  one row per time and running row, where rows share a sequence
@@ -22,6 +22,8 @@ Memory is of eight kinds:
     scratch   one row per running sequence, within a step: stages read what earlier ones stored
     sum       one row per running sequence, zeros when its run begins: what a stage adds to it at
               each step, read and stored in one place, is handed over at the end
+    pile      like scratch, but rows of earlier steps stay until an `Outer` has taken them
+    outer     (K, N)         what an `Outer` adds to, zeros at first, handed over at the end
 
 Numbers have the loop's one floating dtype. The result of a comparison is a mask, which lives in
 registers only; stored, it is 0 or 1.
@@ -29,7 +31,9 @@ registers only; stored, it is 0 or 1.
 
 from typing import NamedTuple
 
-KINDS = ("step", "trail", "sequence", "weight", "matrix", "carry", "scratch", "sum")
+KINDS = (
+    "step", "trail", "sequence", "weight", "matrix", "carry", "scratch", "sum", "pile", "outer"
+)  # fmt: skip
 
 
 class Memory(NamedTuple):
@@ -38,8 +42,8 @@ class Memory(NamedTuple):
     Attributes:
         name: an identifier.
         kind: one of `KINDS`.
-        width: columns of a row; a matrix's N.
-        height: a matrix's K, else 1.
+        width: columns of a row; the N of a matrix or an outer memory.
+        height: their K, else 1.
     """
 
     name: str
@@ -111,16 +115,29 @@ class Stage(NamedTuple):
     reductions: tuple[Reduction, ...] = ()
 
 
+class Outer(NamedTuple):
+    """`total[k, n] += sum over all rows and steps of left[row, k] * right[row, n]`.
+
+    `left` and `right` are piles whose widths are the outer memory's K and N.
+    """
+
+    left: str
+    right: str
+    total: str
+
+
 class Loop(NamedTuple):
     """A loop column.
 
     Attributes:
         memories: everything that the stages read or write.
         stages: in the order in which they run, at each step.
+        outers: sums of products over all rows and steps.
     """
 
     memories: tuple[Memory, ...]
     stages: tuple[Stage, ...]
+    outers: tuple[Outer, ...] = ()
 
 
 # What a Call may do, with the number of its operands; names and meaning are torch's, NaN included.

@@ -2,7 +2,7 @@
 
 What the kernel's source is made of after `arrange`:
 
-- a product reads a carry or a scratch memory, whose rows lie one below the other at a fixed
+- a product reads a carry, a scratch memory or a pile, whose rows lie one below the other at a fixed
   distance. Other sources are first copied to a scratch memory;
 - a stage with products has no reductions: it stores the products, and the next stage does the rest.
   So a reduction sees its row from the first column to the last;
@@ -23,12 +23,12 @@ from bptt.compiler.stages import (
 
 def arrange(loop: Loop) -> Loop:
     """The same loop with every stage of a kind that the kernel knows."""
-    loop = Loop(loop.memories, (*_kept_columns(loop), *loop.stages))
+    loop = loop._replace(stages=(*_kept_columns(loop), *loop.stages))
     for step in (_copy_sources, _part_reductions):
         memories, stages = list(loop.memories), []
         for stage in loop.stages:
             stages += step(stage, memories)
-        loop = Loop(tuple(memories), tuple(stages))
+        loop = loop._replace(memories=tuple(memories), stages=tuple(stages))
     return loop
 
 
@@ -80,7 +80,7 @@ def _copy_sources(stage: Stage, memories: list[Memory]) -> list[Stage]:
     kinds = {memory.name: memory.kind for memory in memories}
     copies, values, places = [], list(stage.values), {}
     for i, product in products(stage):
-        if kinds[product.memory] in ("carry", "scratch"):
+        if kinds[product.memory] in ("carry", "scratch", "pile"):
             continue
         place = product.memory, product.offset, product.count
         if place not in places:

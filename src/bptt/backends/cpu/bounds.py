@@ -2,10 +2,10 @@
 
 from collections.abc import Iterator
 
-from bptt.compiler.stages import OPERATIONS, Call, Loop, Memory, Product, Read, Stage
+from bptt.compiler.stages import OPERATIONS, Call, Loop, Memory, Outer, Product, Read, Stage
 
-SOURCES = ("step", "trail", "sequence", "carry", "scratch", "sum")
-TARGETS = ("step", "trail", "carry", "scratch", "sum")
+SOURCES = ("step", "trail", "sequence", "carry", "scratch", "sum", "pile")
+TARGETS = ("step", "trail", "carry", "scratch", "sum", "pile")
 
 
 def check(loop: Loop) -> None:
@@ -14,6 +14,9 @@ def check(loop: Loop) -> None:
     for number, stage in enumerate(loop.stages):
         for fault in _faults(stage, memories):
             raise ValueError(f"stage {number} of a loop: {fault}")
+    for outer in loop.outers:
+        for fault in _misfits(outer, memories):
+            raise ValueError(f"a sum of products over the rows of a loop: {fault}")
 
 
 def _faults(stage: Stage, memories: dict[str, Memory]) -> Iterator[str]:
@@ -41,6 +44,17 @@ def _product(product: Product, stage: Stage, memories: dict[str, Memory]) -> Ite
         yield f"expected at most {memories[matrix].height} rows of {matrix}, got {count}"
     if memories[name].kind != "carry" and name in {store.memory for store in stage.stores}:
         yield f"expected a product from what the stage does not store, got {name}"
+
+
+def _misfits(outer: Outer, memories: dict[str, Memory]) -> Iterator[str]:
+    total = memories.get(outer.total)
+    if total is None or total.kind != "outer":
+        yield f"expected {outer.total} to be a memory of kind outer, got {total}"
+        return
+    for name, width in ((outer.left, total.height), (outer.right, total.width)):
+        pile = memories.get(name)
+        if pile is None or pile.kind != "pile" or pile.width != width:
+            yield f"expected {name} to be a pile of {width} columns, got {pile}"
 
 
 def _outside(

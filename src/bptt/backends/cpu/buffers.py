@@ -3,6 +3,7 @@
 from typing import NamedTuple
 
 from bptt.backends.cpu.layout import Layout
+from bptt.backends.cpu.piles import PILE
 from bptt.backends.cpu.scratch import LINE
 from bptt.backends.cpu.stage import across
 from bptt.backends.cpu.tiling import Tiling
@@ -29,6 +30,12 @@ def buffers(tilings: list[Tiling | None], layout: Layout) -> list[Buffer]:
     for memory in layout.memories.values():
         if memory.kind in ("scratch", "sum"):
             found.append(Buffer(f"all_{memory.name}", 0, layout.pitch(memory.name)))
+        elif memory.kind == "pile":
+            pitch = layout.pitch(memory.name)
+            found.append(Buffer(f"all_{memory.name}", (PILE - 1) * pitch, pitch))
+        elif memory.kind == "outer":
+            pitch = layout.pitch(memory.name)
+            found.append(Buffer(f"all_{memory.name}", memory.height * pitch, 0))
         elif memory.kind == "carry":
             found.append(Buffer(f"old_{memory.name}", 0, layout.pitch(memory.name)))
             if memory.name in layout.stored:

@@ -35,7 +35,7 @@ class Kernel:
         self.slots = made.slots
         self._arguments = Arguments(loop, dtype, made.slots)
         self._effort, self._weights = made.effort, made.weights
-        self._together = made.together
+        self._together, self._outers = made.together, made.outers
         self._fixed = sum(buffer.fixed for buffer in made.buffers)
         self._row = sum(buffer.row for buffer in made.buffers)
         code = simd.build(made.source, ENTRIES, dtype)
@@ -51,8 +51,8 @@ class Kernel:
         end: Tensors,
         reset: tuple[Tensor, Tensors, str] | None = None,
         shape: tuple[int, int] | None = None,
-    ) -> None:
-        """Runs rows through their steps.
+    ) -> list[Tensor]:
+        """Runs rows through their steps; gives the totals of products over rows, (K, N) each.
 
         Args:
             memories: step (T, B, width), sequence (B, width), weight (width,) and matrix (K, N)
@@ -71,12 +71,13 @@ class Kernel:
         free = self._free(rows, shape)
         call = free.pop() if free else self._call(rows, shape)
         self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
-        _run(call)
+        found = self._run(call)
         free.append(call)
+        return found
 
     def run_at(
         self, places: Sequence[int], addresses: Sequence[int], shape: tuple[int, int], rows: Rows
-    ) -> None:
+    ) -> list[Tensor]:
         """`run`, for a caller who knows that every tensor fits.
 
         Args:
@@ -90,8 +91,22 @@ class Kernel:
         values = call.values
         for place, address in zip(places, addresses, strict=True):
             values[place] = address
-        _run(call)
+        found = self._run(call)
         free.append(call)
+        return found
+
+    def _run(self, call: Prepared) -> list[Tensor]:
+        """In a buffer that dies with the call; the totals of products over rows."""
+        found = [torch.empty(call.shares, *shape, dtype=self.dtype) for _, *shape in self._outers]
+        for (place, *_), totals in zip(self._outers, found, strict=True):
+            call.values[place] = totals.data_ptr()
+        buffer = scratch.take(call.room.size)
+        try:
+            call.use(buffer)
+            call.run()
+        finally:
+            scratch.give_back(buffer)
+        return [totals[0] if call.shares == 1 else totals.sum(0) for totals in found]
 
     def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
         """Calls made before, which nobody makes now, where rows are told by name, or all run."""
@@ -144,16 +159,6 @@ class Kernel:
     def _shares_columns(self) -> bool:
         """Whether threads share the columns of few rows."""
         return self._together and not crowd.is_crowded() and simd.torch_team() is not None
-
-
-def _run(call: Prepared) -> None:
-    """In a buffer that dies with the call."""
-    buffer = scratch.take(call.room.size)
-    try:
-        call.use(buffer)
-        call.run()
-    finally:
-        scratch.give_back(buffer)
 
 
 def _carried(rows: Rows | None, shape: tuple[int, int]) -> int:

@@ -15,7 +15,7 @@ from typing import NamedTuple
 from bptt.backends.cpu.arrange import stored
 from bptt.compiler.stages import Loop, Memory
 
-OWN = ("carry", "scratch", "sum")
+OWN = ("carry", "scratch", "sum", "pile", "outer")
 
 
 class Layout(NamedTuple):

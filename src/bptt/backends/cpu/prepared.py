@@ -45,11 +45,13 @@ class Prepared:
     Attributes:
         values: the argument block.
         owners: the memories by name, and what else it must keep alive.
+        shares: how many there are of the rows.
     """
 
     def __init__(self, entries: Entries, block: list[int], order: Order, room: Room) -> None:
         self._entries, self._order, self.room = entries, order, room
         self.owners: dict[str, Any] = {}
+        self.shares = len(order.shares) - 1
         slots = entries.slots
         self.values = values = array.array("q", (*block, *order.shares))
         self._address, _ = values.buffer_info()

@@ -3,6 +3,7 @@
 from collections.abc import Iterator
 from typing import NamedTuple
 
+from bptt.backends.cpu import piles
 from bptt.backends.cpu.arrange import arrange, products
 from bptt.backends.cpu.bounds import check
 from bptt.backends.cpu.buffers import Buffer, buffers
@@ -17,7 +18,7 @@ from bptt.backends.cpu.stage import Work, calls, functions, places, tiles
 from bptt.backends.cpu.tiles import tile
 from bptt.backends.cpu.tiling import tiling
 from bptt.backends.cpu.weights import packed
-from bptt.compiler.stages import Loop
+from bptt.compiler.stages import Loop, Outer
 
 ENTRIES = ("pack", "run")
 ROWS = ("step", "trail", "sequence")  # memories of the caller that have rows
@@ -34,6 +35,7 @@ class Program(NamedTuple):
         weights: bytes of all packed weights.
         effort: about how many vector operations a row costs at one step.
         together: whether threads may share the columns of a step.
+        outers: the slot and the K, N of each total of products over rows.
     """
 
     source: str
@@ -42,6 +44,7 @@ class Program(NamedTuple):
     weights: int
     effort: int
     together: bool
+    outers: list[tuple[int, int, int]]
 
 
 class _Parts(NamedTuple):
@@ -50,6 +53,8 @@ class _Parts(NamedTuple):
     slots: dict[str, int]
     buffers: list[Buffer]
     together: bool
+    outers: tuple[Outer, ...]
+    registers: int
 
 
 def program(loop: Loop, lanes: int, registers: int, size: int) -> Program:
@@ -64,9 +69,13 @@ def program(loop: Loop, lanes: int, registers: int, size: int) -> Program:
     works = _works(loop, place, registers)
     weights = sum(part.size for work in works for part in work.parts)
     own = buffers([work.cut for work in works], place)
-    parts = _Parts(works, place, slots(loop), own, weights >= TOGETHER)
+    together = weights >= TOGETHER and not loop.outers
+    parts = _Parts(works, place, slots(loop), own, together, loop.outers, registers)
+    totals = [place.memories[outer.total] for outer in loop.outers]
     effort = weights // (lanes * size) + 8 * sum(_operations(work) for work in works)
-    return Program(_source(parts), parts.slots, own, weights, effort, parts.together)
+    effort += sum(total.height * -(-total.width // lanes) for total in totals)
+    shapes = [(parts.slots[total.name], total.height, total.width) for total in totals]
+    return Program(_source(parts), parts.slots, own, weights, effort, together, shapes)
 
 
 def _works(loop: Loop, place: Layout, registers: int) -> list[Work]:
@@ -101,6 +110,8 @@ def _source(parts: _Parts) -> str:
             lines += fetch_function(work.fetch, pieces, parts.layout)
     for work in parts.works:
         lines += functions(work)
+    if parts.outers:
+        lines += piles.functions(parts.outers, parts.layout, parts.registers)
     packing = pack(parts.works, parts.slots)
     waiting = meeting(parts.slots) if parts.together else ""
     steps = [*_step(parts), *_entries(parts)]
@@ -111,7 +122,8 @@ def _step_arguments(parts: _Parts) -> list[str]:
     """What a step is told: rows, places, own buffers and all memories."""
     given = [m.name for m in parts.layout.memories.values() if m.kind in ROWS]
     given += [m.name for m in parts.layout.memories.values() if m.kind == "weight"]
-    own = [buffer.name for buffer in parts.buffers]
+    unused = piles.totals(parts.outers)
+    own = [buffer.name for buffer in parts.buffers if buffer.name not in unused]
     found = ["block", "member", "members", "met"] if parts.together else []
     found += [
         "rows",
@@ -184,6 +196,7 @@ def _run(parts: _Parts) -> list[str]:
         "if mask != 0 and late != 0:",
         *indent(_first_and_meet(parts, f"leave({', '.join([*masked, *names(place, 'new')])})")),
         *swap(place),
+        *piles.pile_up(parts.outers, place),
         "shift += stride",
         *(["trailed += pace"] if place.trails else []),
         "turn = 1 - turn",
@@ -191,10 +204,12 @@ def _run(parts: _Parts) -> list[str]:
     return [
         *_fetch(parts),
         "flush(control, 0)",
+        *piles.begin(parts.outers),
         *_first_and_meet(parts, f"begin({begins})"),
         "for p in range(longest):",
         *indent(step),
         *_first(parts, [f"end(0, rows, {ends})"]),
+        *piles.end(parts.outers),
         "restore(control, 0)",
     ]
 
@@ -262,5 +277,7 @@ def _fetch(parts: _Parts) -> Iterator[str]:
                 yield f"{part}_{memory.name} = {take(f'{memory.name}.{part}')}"
         elif memory.kind == "sum":
             yield f"end_{memory.name} = {take(f'{memory.name}.end')}"
+        elif memory.kind == "outer":
+            yield f"end_{memory.name} = {take(memory.name)}"
     yield "store(ones, 0, splat(1.0))"
     yield "turn = 0"

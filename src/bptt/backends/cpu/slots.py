@@ -17,7 +17,8 @@
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
 k + 1 and `across` from column to column; of a carry, in place of its address, `begin`, `end`,
 `fresh`, `head`, where what it begins with is stored too, and `before`, a step memory where, with a
-mask, it is stored before each step; of a sum `end` alone. All but `begin` are null where nothing is
+mask, it is stored before each step; of a sum `end` alone, of an outer memory where the totals of
+the shares lie, one (K, N) after the other. All but `begin` are null where nothing is
 wanted.
 """
 
@@ -33,6 +34,7 @@ PARTS = {
     "carry": (".begin", ".end", ".fresh", ".head", ".before"),
     "scratch": (),
     "sum": (".end",),
+    "pile": (),
 }
 
 

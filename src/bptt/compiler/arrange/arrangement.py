@@ -13,7 +13,7 @@ from bptt.compiler.arrange.products import PRODUCTS
 from bptt.compiler.arrange.reductions import REDUCTIONS
 from bptt.compiler.arrange.values import Values
 from bptt.compiler.split import Columns
-from bptt.compiler.stages import Loop
+from bptt.compiler.stages import Loop, Outer
 
 _RULES = {**MOVES, **PRODUCTS, **REDUCTIONS}
 
@@ -36,10 +36,12 @@ def arrange(
     for leaf, number in enumerate(columns.carried):
         _carry(values, leaf, number)
     _total(columns, values)
+    outers = tuple(_outer(values, n) for n in columns.sums if values.graph[n].op == "outer")
     assert set(columns.loop) <= set(values.pieces)
     _count_steps(columns, values)
     memories = values.memories
-    return Loop(tuple(memories.found.values()), values.ledger.stages()), memories.names
+    loop = Loop(tuple(memories.found.values()), values.ledger.stages(), outers)
+    return loop, memories.names
 
 
 def _compute(columns: Columns, values: Values) -> None:
@@ -75,11 +77,17 @@ def _carry(values: Values, leaf: int, number: int | None) -> None:
 def _total(columns: Columns, values: Values) -> None:
     """Sums of the loop's own values over all rows: bias gradients, for the most part."""
     loop = set(columns.loop)
-    for number in columns.after:
+    for number in dict.fromkeys((*columns.after, *columns.sums)):
         node = values.graph[number]
         if node.op == "total" and node.operands[0] in loop:
             name = values.memories.total(number)
             values.ledger.store(name, _added_to(name, values.pieces[node.operands[0]]))
+
+
+def _outer(values: Values, number: int) -> Outer:
+    """A weight's gradient, as a sum of products over rows."""
+    left, right = (values.pile(operand) for operand in values.graph[number].operands)
+    return Outer(left, right, values.memories.outer(number))
 
 
 def _added_to(name: str, pieces: Pieces) -> Pieces:

@@ -42,10 +42,10 @@ class Ledger:
             self._stores.append(_Stored(piece, memory, offset))
             offset += piece.width
 
-    def in_memory(self, pieces: Pieces, whole: bool = False) -> Pieces:
+    def in_memory(self, pieces: Pieces, whole: bool = False, memory: str = "") -> Pieces:
         """Pieces as what can be read: computed ones are stored first, in one memory if `whole`."""
         if whole or any((p.width, p.expression) not in self._again for p in pieces):
-            memory = self._memories.scratch(sum(piece.width for piece in pieces))
+            memory = memory or self._memories.scratch(sum(piece.width for piece in pieces))
             self.store(memory, pieces)
             self._remember(memory, pieces)
         return [self._again[p.width, p.expression] for p in pieces]

@@ -35,6 +35,7 @@ class Names(NamedTuple):
         sequence, fixed: node by memory, of what is read.
         carried: memory by leaf of the state.
         totals: node by memory: sums over all rows, of which the loop adds up each sequence's part.
+        outers: node by memory: sums of products over all rows.
     """
 
     step: dict[str, int]
@@ -43,6 +44,7 @@ class Names(NamedTuple):
     kept: dict[str, int]
     carried: list[str]
     totals: dict[str, int]
+    outers: dict[str, int]
 
 
 class Memories:
@@ -55,7 +57,7 @@ class Memories:
 
     def __init__(self, graph: Graph) -> None:
         self.found: dict[str, Memory] = {}
-        self.names = Names({}, {}, {}, {}, [], {})
+        self.names = Names({}, {}, {}, {}, [], {}, {})
         self._graph = graph
 
     def carry_all(self, columns: Columns, leaf: str) -> None:
@@ -76,6 +78,17 @@ class Memories:
         """A new one within a step."""
         count = sum(memory.kind == "scratch" for memory in self.found.values())
         return self._add(f"m{count}", "scratch", width)
+
+    def pile(self, width: int) -> str:
+        """A new one for rows of which products are summed."""
+        count = sum(memory.kind == "pile" for memory in self.found.values())
+        return self._add(f"h{count}", "pile", width)
+
+    def outer(self, number: int) -> str:
+        """A new one for a sum of products over rows and steps."""
+        name, (height, width) = f"o{len(self.names.outers)}", self._graph[number].shape
+        self.names.outers[name] = number
+        return self._add(name, "outer", width, height)
 
     def step(self, number: int) -> str:
         """That of a value that is there for all steps."""

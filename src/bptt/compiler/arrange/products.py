@@ -31,6 +31,8 @@ def _heads(values: Values, node: Node) -> Pieces:
 
 def _row(values: Values, number: int) -> Pieces:
     """A product's operand: pieces that lie in carried or scratch memory."""
+    if number in values.piles:
+        values.pile(number)
     if number not in values.rows:
         pieces = values.of(number)
         if not all(_is_row(values, piece) for piece in pieces):

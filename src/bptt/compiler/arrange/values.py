@@ -13,7 +13,7 @@ from bptt.compiler.arrange.expressions import call, is_heavy, spread
 from bptt.compiler.arrange.features import runs
 from bptt.compiler.arrange.ledger import Ledger
 from bptt.compiler.arrange.memories import Memories, Part
-from bptt.compiler.arrange.pieces import Piece, Pieces, aligned, between, cut
+from bptt.compiler.arrange.pieces import Piece, Pieces, aligned, between, cut, merged
 from bptt.compiler.graph import Node
 from bptt.compiler.split import Columns
 from bptt.compiler.trace import Untraceable
@@ -31,6 +31,7 @@ class Values:
         ledger: what has been stored for them.
         pieces: of the nodes met so far.
         rows: of products' operands met so far.
+        piles: by node, where rows are of which products are summed; "" until they are stored.
     """
 
     def __init__(self, columns: Columns, leaf: str, absent: frozenset[int]) -> None:
@@ -40,6 +41,8 @@ class Values:
         self.ledger = Ledger(self.memories)
         self.pieces: dict[int, Pieces] = {}
         self.rows: dict[int, Pieces] = {}
+        outers = [n for n in columns.sums if columns.graph[n].op == "outer"]
+        self.piles = {o: "" for n in outers for o in columns.graph[n].operands}
         self._leaf, self._absent = leaf, absent
         self._cuts = cuts(columns)
 
@@ -54,6 +57,14 @@ class Values:
             return self.pieces[number]
         node = self.graph[number]
         return self.give(number, [Piece(math.prod(node.shape), self._outside(number, node))])
+
+    def pile(self, number: int) -> str:
+        """The memory of rows of which products are summed."""
+        if not self.piles[number]:
+            pieces = self.of(number)
+            self.piles[number] = name = self.memories.pile(sum(piece.width for piece in pieces))
+            self.rows[number] = merged(self.ledger.in_memory(pieces, whole=True, memory=name))
+        return self.piles[number]
 
     def _outside(self, number: int, node: Node) -> tuple:
         """What a value from outside is read by."""
