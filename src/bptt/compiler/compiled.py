@@ -16,7 +16,7 @@ from bptt.compiler.parallel import Parallel, parallel
 from bptt.compiler.record import Ref
 from bptt.compiler.split import Columns
 from bptt.compiler.stages import MASKS, Loop
-from bptt.compiler.trace import Trace
+from bptt.compiler.trace import Trace, Untraceable
 
 # What gives numbers of moderate size where it takes such.
 BOUNDED = frozenset(
@@ -25,6 +25,8 @@ BOUNDED = frozenset(
      "where", "sin", "cos", "atan", "tanh", "sigmoid", "erf", "erfc", "floor", "ceil", "round",
      "trunc")
 )  # fmt: skip
+# Bytes that weights' gradients may have which a loop adds up: half of a second cache.
+NEAR = 1 << 20
 
 
 class Slot(NamedTuple):
@@ -101,8 +103,15 @@ class Direction:
     def rest(self) -> Parallel:
         """`after`, given the sums over rows that the loop has added up."""
         columns = self.columns
-        given = (*self.after.given, *self.names.totals.values())
+        given = (*self.after.given, *self.names.totals.values(), *self.names.outers.values())
         return parallel(columns.graph, given, columns.after, self.dtype, self.absent, reuse=True)
+
+    @functools.cached_property
+    def is_summed(self) -> bool:
+        """Whether the loop leaves nothing to be done for single rows after it."""
+        graph, after = self.columns.graph, self.columns.after
+        left = (n for n in self.after.given if graph[n].op not in SUMS and n not in after)
+        return bool(self.columns.sums) and next(left, None) is None
 
     @functools.cached_property
     def keeps_states(self) -> bool:
@@ -244,6 +253,21 @@ class Compiled:
         }  # fmt: skip
         return self.direction(columns, "d_state", frozenset(missing))
 
+    def gathered(self, direction: Direction) -> Direction | None:
+        """A way back whose loop does what comes after it, too; None where that does not pay."""
+        if "gathered" not in direction.made:
+            direction.made["gathered"] = self._made_gathered(direction)
+        return direction.made["gathered"]
+
+    def _made_gathered(self, direction: Direction) -> Direction | None:
+        columns = split.gathered(direction.columns, NEAR // self.dtype.itemsize)
+        if columns is None:
+            return None
+        try:
+            return self.direction(columns, "d_state", direction.absent)
+        except Untraceable:  # what comes after the loop has no kernel
+            return None
+
     def direction(self, columns: Columns, carried: str, absent: frozenset[int]) -> Direction:
         """Columns made ready to run, their loop as stages.
 
@@ -256,7 +280,7 @@ class Compiled:
         graph = columns.graph
         loop, names = arrange(columns, carried, absent)
         before = parallel(graph, columns.given, columns.before, self.dtype, absent, reuse=True)
-        given = (*columns.given, *columns.before, *columns.kept)
+        given = (*columns.given, *columns.before, *columns.kept, *columns.sums)
         after = parallel(graph, given, columns.after, self.dtype, absent, reuse=True)
         used = self._used(columns)
         needed = [graph[n].attributes[0] for n in used if graph[n].op in ("fixed", "sequence")]

@@ -5,7 +5,6 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from bptt.backends.cpu.kernel import Rows
 from bptt.compiler.compiled import Direction
 from bptt.compiler.parallel import total
 from bptt.course import Course
@@ -42,6 +41,7 @@ class Back:
     """
 
     def __init__(self, job: Job, direction: Direction) -> None:
+        direction = job.compiled.gathered(direction) or direction
         step, self._direction, self._dtype = job.compiled.step, direction, job.compiled.dtype
         self._loop, self._width = Loop(job, direction, backward=True), windows.width(direction)
         names = {memory.name for memory in direction.loop.memories}
@@ -56,6 +56,8 @@ class Back:
 
     def is_one_window(self, course: Course) -> bool:
         """Whether all steps go back at once."""
+        if self._direction.is_summed:  # it makes nothing for each step that it does not leave
+            return True
         return windows.size_of(self._width, course, self._dtype) >= course.steps
 
     def run(
@@ -94,23 +96,16 @@ class Back:
         fresh = [] if course.reset is None else [torch.zeros_like(leaf) for leaf in begin]
         return Carries.of(begin, fresh)
 
-    def _run_loop(
-        self,
-        course: Course,
-        values: Values,
-        fixed: Fixed,
-        carries: Carries,
-        rows: Rows | None = None,
-    ) -> None:
+    def _run_loop(self, course: Course, values: Values, fixed: Fixed, carries: Carries) -> None:
         """Adds to the values what the loop keeps, and the sums that it adds up."""
         direction, kept = self._direction, []
         for part in direction.kept:
-            memory = torch.empty(course.steps * course.batch, *part.shape, dtype=self._dtype)
+            rows = course.steps * course.batch
+            memory = torch.empty(rows, *part.shape, dtype=self._dtype)
             values[part.node] = cleared(course, memory)
             kept.append(memory)
-        count = course.batch if rows is None or rows.sequence is None else len(rows.sequence)
-        added = [torch.empty(count, *shape, dtype=self._dtype) for shape in self._totals]
-        self._loop.run(course, values, fixed, [*kept, *added], carries, rows)
+        added = [torch.empty(course.batch, *shape, dtype=self._dtype) for shape in self._totals]
+        values.update(self._loop.run(course, values, fixed, [*kept, *added], carries))
         for node, memory in zip(direction.names.totals.values(), added, strict=True):
             values[node] = total(memory, course.steps)
 

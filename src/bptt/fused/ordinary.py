@@ -72,6 +72,7 @@ class Loop:
         names, graph = direction.names, direction.columns.graph
         self._kernel, self._dtype = kernel_of(job, direction), job.compiled.dtype
         self._backward, self._nodes = backward, list(names.step.values())
+        self._outers = list(names.outers.values())
         self._weights: list[Ref] = []
         self._matrices: list[tuple[Ref, Part]] = []
         weights, matrices = list[str](), list[str]()
@@ -104,12 +105,8 @@ class Loop:
         fixed: Fixed,
         kept: Sequence[Tensor],
         carries: Carries,
-        rows: Rows | None = None,
-    ) -> None:
-        """Fill what is kept, and the carries' ends.
-
-        `rows` go through their own steps; None: every sequence through its own.
-        """
+    ) -> Values:
+        """Fill what is kept, and the carries' ends; the sums of products that the loop adds up."""
         dtype, back, mask = self._dtype, self._backward, course.reset
         if mask is None and any(carries.before):  # with a mask alone each step's beginning is told
             mask = torch.zeros(course.steps, course.batch, dtype=torch.bool)
@@ -123,10 +120,11 @@ class Loop:
             addresses += (matrix.data_ptr(), *matrix.stride())
         addresses += [tensor.data_ptr() for tensor in kept]
         addresses += carries.addresses()
-        rows = rows or (DOWN if course.reverse != back else UP)
+        rows = DOWN if course.reverse != back else UP
         if course.lengths is not None:
             rows = rows._replace(steps=course.lengths, name=course.numbers)
-        self._kernel.run_at(self._places, addresses, (course.steps, course.batch), rows)
+        found = self._kernel.run_at(self._places, addresses, (course.steps, course.batch), rows)
+        return dict(zip(self._outers, found, strict=True))
 
 
 def cleared(course: Course, memory: Tensor) -> Tensor:

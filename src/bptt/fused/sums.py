@@ -33,7 +33,7 @@ def after(
     """
     course, nodes = job.course, direction.columns.after
     rows = course.steps * course.batch
-    if not course.padding:
+    if not course.padding or direction.is_summed:
         given = [values[node] for node in run.given]
     elif direction.tells_rows_apart or (direction.bounded and course.padding * FEW < rows):
         given = _filled(job, direction, run, values)
@@ -83,7 +83,9 @@ def _safe(job: Job, direction: Direction) -> tuple[frozenset[int], frozenset[int
     if found is None:
         names, forward = direction.names, job.compiled.forward.names
         found = direction.made["safe"] = (
-            frozenset((*names.kept.values(), *names.totals.values())),  # zero there: the loop's own
+            frozenset((  # zero there: the loop's own
+                *names.kept.values(), *names.totals.values(), *names.outers.values()
+            )),
             frozenset((
                 *forward.kept.values(),  # as forward left them: zero
                 *(slot.node for slot in job.compiled.states),  # or what a sequence ended with
