@@ -277,7 +277,7 @@ def test_a_change_between_windows_that_are_alike_is_seen(change, monkeypatch):
     assert short == 2
     prepared.clear()
     monkeypatch.setattr(alike, "_asked", lambda given: None)
-    monkeypatch.setattr(alone, "_made", lambda job, direction: None)
+    monkeypatch.setattr(alone, "_is_one_call", lambda laid: False)
     short, wanted = run()
     assert short == 3
     for ours, right in zip(found, wanted, strict=True):

@@ -12,6 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt.backends.cpu.kernel import Rows
 from bptt.compiler.arrange import Part
 from bptt.compiler.compiled import Direction
 from bptt.compiler.parallel import Parallel, total
@@ -167,8 +168,13 @@ class Lines:
 
     # The kernel
 
-    def kernel(self, others: dict[str, str]) -> None:
-        """Its call; `others` is what stands at the slots of carries and sums."""
+    def kernel(self, others: dict[str, str], order: Rows | None = None) -> None:
+        """Its call.
+
+        Args:
+            others: what stands at the slots of carries and sums.
+            order: who goes where; None: every sequence through all steps.
+        """
         there = {"mask": "0", "leave": str(int(self.backward))}
         there |= {name: where for name, where in others.items() if name in self._kernel.slots}
         names = self.direction.names
@@ -181,7 +187,7 @@ class Lines:
             there |= self._weight(name, part)
         self.namespace["places"] = [self._kernel.slots[name] for name in there]
         self.namespace["kernel"] = self._kernel.run_at
-        self.namespace["order"] = DOWN if self.reverse != self.backward else UP
+        self.namespace["order"] = order or (DOWN if self.reverse != self.backward else UP)
         addresses = ", ".join(there.values())
         self.write(f"sums = kernel(places, [{addresses}], (steps, batch), order)")
 

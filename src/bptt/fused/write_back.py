@@ -1,11 +1,14 @@
 """The way back of an ordinary unroll, written out."""
 
+import functools
 from collections.abc import Callable, Iterator
 
+import torch
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
 from bptt.fused.lines import Lines, carry, listed
+from bptt.fused.passes import Pass
 
 
 def values(lines: Lines, kept: dict[int, str]) -> Callable[..., dict[int, Tensor]]:
@@ -22,12 +25,15 @@ def _unpack(lines: Lines, kept: dict[int, str]) -> None:
     lines.write(f"({listed(dict.fromkeys(kept.values()))}) = kept" if kept else "")
 
 
-def write(lines: Lines, kept: dict[int, str]) -> Callable[..., list[Tensor | None]]:
+def write(
+    lines: Lines, kept: dict[int, str], apart: Pass | None = None
+) -> Callable[..., list[Tensor | None]]:
     """`back(job, tensors, kept, adjoints, wanted) -> gradients`, all steps at once.
 
     Args:
         lines: nothing so far.
         kept: the memory of each value that there is, by node.
+        apart: runs that go back side by side; None: every loss goes to the first step.
     """
     direction, columns, names = lines.direction, lines.direction.columns, lines.direction.names
     outputs = [f"dy{i}" for i in range(len(lines.compiled.step.outputs))]
@@ -40,9 +46,13 @@ def write(lines: Lines, kept: dict[int, str]) -> Callable[..., list[Tensor | Non
         lines.column("before", columns.before, direction.before)
     for part in direction.kept:
         lines.new(part.node)
-    lines.kernel({**_seeds(lines), **_totals(lines)})
+    if apart is None:
+        lines.kernel({**_seeds(lines), **_totals(lines, "batch")})
+    else:
+        count = str(_count(apart))
+        lines.kernel({**_nothing(lines, apart), **_totals(lines, count)}, apart.rows)
     _rest(lines)
-    found = listed(_gradients(lines))
+    found = listed(_gradients(lines, "e{leaf}" if apart is None else "arrived(e{leaf}, s{leaf})"))
     lines.write(f"return [{found}]")
     return lines.function("job, tensors, kept, adjoints, wanted")
 
@@ -67,12 +77,39 @@ def _seeds(lines: Lines) -> dict[str, str]:
     return others
 
 
-def _totals(lines: Lines) -> dict[str, str]:
-    """Sums that the loop adds up for each sequence."""
+def _nothing(lines: Lines, apart: Pass) -> dict[str, str]:
+    """Nothing, which runs begin with but for their losses."""
+    others, arrived = dict[str, str](), functools.partial(_arrived, apart)
+    lines.namespace["arrived"] = arrived
+    widths = {m.name: m.width for m in lines.direction.loop.memories if m.kind == "carry"}
+    for leaf, own in enumerate(lines.direction.names.carried):
+        if own in widths:
+            nothing = torch.zeros(_count(apart), widths[own], dtype=lines.compiled.dtype)
+            lines.namespace[f"z{leaf}"] = nothing
+            lines.write(f"e{leaf} = empty_like(z{leaf})")
+            others |= carry(own, f"z{leaf}.data_ptr()", f"e{leaf}.data_ptr()")
+    return others
+
+
+def _count(apart: Pass) -> int:
+    """How many runs go back."""
+    assert apart.rows.sequence is not None
+    return len(apart.rows.sequence)
+
+
+def _arrived(apart: Pass, end: Tensor, state: Tensor) -> Tensor:
+    """What runs have left at the initial state."""
+    total = end.new_zeros(len(state), end.shape[1])
+    total.index_add_(0, apart.owners, end.index_select(0, apart.reached))
+    return total.view(state.shape)
+
+
+def _totals(lines: Lines, count: str) -> dict[str, str]:
+    """Sums that the loop adds up for each sequence, or run."""
     others = dict[str, str]()
     for name, node in lines.direction.names.totals.items():
         shape = listed(lines.graph[node].shape)
-        lines.write(f"{name} = empty(batch, {shape}dtype=dtype)")
+        lines.write(f"{name} = empty({count}, {shape}dtype=dtype)")
         others[f"{name}.end"] = f"{name}.data_ptr()"
     return others
 
@@ -88,14 +125,15 @@ def _rest(lines: Lines) -> None:
     lines.write(f"({found}) = rest([{listed(given)}], fixed, steps, rows)")
 
 
-def _gradients(lines: Lines) -> Iterator[str]:
-    """Of inputs, the initial state and the cell's tensors, in this order."""
+def _gradients(lines: Lines, end: str) -> Iterator[str]:
+    """Of inputs, the initial state (`end` of each leaf) and the cell's tensors, in this order."""
     step, direction = lines.compiled.step, lines.direction
     for i, (name, node) in enumerate(zip(lines.inputs, step.d_inputs, strict=True)):
         yield "None" if node is None else f"r{node}.view({name}.shape) if wanted[{i}] else None"
     carried, first = {memory.name for memory in direction.loop.memories}, len(lines.inputs)
     for leaf, own in enumerate(direction.names.carried):
-        yield f"e{leaf} if wanted[{first + leaf}] else None" if own in carried else "None"
+        given = f"{end.format(leaf=leaf)} if wanted[{first + leaf}] else None"
+        yield given if own in carried else "None"
     reached = ", ".join(
         f"{str(name)!r}: r{node}"
         for name, node in zip(step.frontier, step.d_fixed, strict=True)

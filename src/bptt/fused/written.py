@@ -7,24 +7,27 @@ calls do: which memory the kernel reads and fills, by address, and what torch co
 They do what `ahead` and `back` do, by the same operations and to the same bits.
 """
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
 from bptt import edges
 from bptt.compiler.compiled import Direction
-from bptt.fused import ahead, backward, windows, write_ahead, write_back
+from bptt.fused import ahead, alone, backward, windows, write_ahead, write_back
 from bptt.fused.job import Job
 from bptt.fused.lines import Lines
-from bptt.methods import Full
+from bptt.methods import Checkpointed, Full
 
 Found = list[Tensor | None]
+LAYOUTS = 32  # of runs, that are remembered of a plan
 
 
 def written(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Written | None":
     """What all calls of a plan do, where it can be written down and this one is like them."""
     course = job.course
-    if course.lengths is not None or course.reset is not None or type(job.method) is not Full:
+    if course.lengths is not None or course.reset is not None:
+        return None
+    if isinstance(job.method, Checkpointed):
         return None
     if job.stored is not None or not all(map(Tensor.is_contiguous, tensors)) or edges.hooked():
         return None
@@ -104,7 +107,8 @@ class _Back:
         self, job: Job, own: Sequence[Tensor], kept: dict[int, str], direction: Direction
     ) -> None:
         self._direction, self._dtype = direction, job.compiled.dtype
-        self._width = windows.width(direction)
+        self._own, self._kept, self._width = own, kept, windows.width(direction)
+        self._apart: dict[tuple, Callable[..., Found] | None] = {}
         self._values = write_back.values(Lines(job, own, direction, backward=True), kept)
         self._run = None
         if direction.is_plain:
@@ -118,10 +122,29 @@ class _Back:
         adjoints: Sequence[Tensor | None],
         wanted: Sequence[bool],
     ) -> Found:
-        course, run = job.course, self._run
-        if run and windows.size_of(self._width, course, self._dtype) >= course.steps:
+        run = self._at_once(job)
+        if run is not None:
             return run(job, tensors, kept, adjoints, wanted)
         given, values = job.split(tensors), self._values(job, tensors, kept)
         fixed = self._direction.once.run(given.own)
         found = windows.run(job, given, fixed, self._direction, values, adjoints)
         return backward.gradients(job, given, found, wanted)
+
+    def _at_once(self, job: Job) -> Callable[..., Found] | None:
+        """What goes all the way back by one call of the kernel, if one does."""
+        if type(job.method) is Full or self._run is None:
+            size = windows.size_of(self._width, job.course, self._dtype)
+            return self._run if size >= job.course.steps else None
+        key = job.method.alike, job.course.steps, job.course.batch
+        if key not in self._apart:
+            if len(self._apart) == LAYOUTS:
+                self._apart.clear()
+            self._apart[key] = self._side_by_side(job)
+        return self._apart[key]
+
+    def _side_by_side(self, job: Job) -> Callable[..., Found] | None:
+        """What takes runs back that do not wait for each other."""
+        size = windows.size_of(self._width, job.course, self._dtype)
+        rows = alone.rows(job, size)
+        lines = Lines(job, self._own, self._direction, backward=True)
+        return None if rows is None else write_back.write(lines, self._kept, rows)
