@@ -47,10 +47,11 @@ class Ring:
         seed: as given.
         reader: the cell, showing its states.
         state: the state after the last step.
+        steps: how many were taken.
     """
 
     def __init__(self, cell: Any, seed: int, start: Any) -> None:
-        self.seed, self.state = seed, start
+        self.seed, self.state, self.steps = seed, start, 0
         self._structure = structure(start)
         self._leaves = leaves_of(start)
         self._batch = self._leaves[0].shape[0]
@@ -117,8 +118,10 @@ class Ring:
 
     def marks(self, reset: Tensor | None, window: int, steps: int) -> Tensor | None:
         """The last `steps` resets, and a window's; None where there are none."""
+        if reset is None and not (steps and self._is_marked):
+            return None
         kept = self._marks[len(self._marks) - steps :]
-        if reset is None and not (steps and self._is_marked and kept.any()):
+        if reset is None and not kept.any():
             return None
         return torch.cat([kept, self._mask(reset, window)])
 
@@ -205,37 +208,45 @@ class Ring:
             steps: how many were run again.
             kept: how many stay.
         """
-        window = len(states[0]) - steps
+        count = states[0].shape[0]
+        window = count - steps
         if not window:
             return
-        held = len(self._marks) - steps
-        runs = zip(self.before(steps), self._states, states, strict=True)
-        self._states = [
-            new[len(new) - 1 - kept : -1].clone()
-            if len(new) > kept
-            else _last([old[:held], first[None], new[:-1]], kept)
-            for first, old, new in runs
-        ]
+        if count > kept:
+            self._states = [leaf.narrow(0, count - 1 - kept, kept).clone() for leaf in states]
+        else:
+            self._states = self._states_joined(states, steps, kept)
         self._leaves = [leaf.clone() for leaf in final]
         self.state = self._structure.unflatten(self._leaves)
         leaves = leaves_of(inputs)
-        old = self._inputs or [leaf[:0] for leaf in leaves]
-        self._inputs = [_last(pair, kept) for pair in zip(old, leaves, strict=True)]
-        self._losses = [
-            leaf.new_zeros(kept, *leaf.shape[1:])
-            if window >= kept
-            else _last([leaf, leaf.new_zeros(window, *leaf.shape[1:])], kept)
-            for leaf in self._losses
-        ]
+        if window >= kept:
+            self._inputs = [leaf.narrow(0, window - kept, kept).clone() for leaf in leaves]
+            self._losses = [leaf.new_zeros((kept, *leaf.shape[1:])) for leaf in self._losses]
+        else:
+            self._join(leaves, window, kept)
         self._mark(reset, window, kept)
+
+    def _states_joined(self, states: Leaves, steps: int, kept: int) -> Leaves:
+        """The states before the last steps, where more are kept than were run."""
+        held = len(self._marks) - steps
+        runs = zip(self.before(steps), self._states, states, strict=True)
+        return [_last([old[:held], first[None], new[:-1]], kept) for first, old, new in runs]
+
+    def _join(self, inputs: Leaves, window: int, kept: int) -> None:
+        """Take in the inputs of a window that is shorter than what is kept, and room for losses."""
+        old = self._inputs or [leaf[:0] for leaf in inputs]
+        self._inputs = [_last(pair, kept) for pair in zip(old, inputs, strict=True)]
+        self._losses = [
+            _last([leaf, leaf.new_zeros(window, *leaf.shape[1:])], kept) for leaf in self._losses
+        ]
 
     def _mark(self, reset: Tensor | None, window: int, kept: int) -> None:
         """Take in a window's resets: mostly there are none."""
-        count = min(len(self._marks) + window, kept)
+        count = min(self._marks.shape[0] + window, kept)
         if reset is not None or self._is_marked:
             self._marks = _last([self._marks, self._mask(reset, window)], kept)
             self._is_marked = bool(self._marks.any())
-        elif len(self._marks) != count:
+        elif self._marks.shape[0] != count:
             self._marks = self._marks.new_zeros(count, self._batch)
 
     def saved(self) -> dict[str, Any]:

@@ -45,9 +45,6 @@ class Stream(nn.Module):
         encoder: what makes the cell's inputs (W, B, ...) of the stream's, a module or function.
         backend: as `bptt.unroll` takes it.
 
-    Attributes:
-        steps: how many steps were taken so far.
-
     Raises:
         StructureError: (a TypeError) a method other than Truncated, an encoder that is no function.
         ArgumentError: (a ValueError) a rule of another name.
@@ -91,9 +88,13 @@ class Stream(nn.Module):
 
     def restart(self) -> None:
         """Forget the sequence: the next window is the first of another."""
-        self.steps = 0
         self._ring: Ring | None = None
         self._alike = Alike()
+
+    @property
+    def steps(self) -> int:
+        """How many steps were taken so far."""
+        return 0 if self._ring is None else self._ring.steps
 
     @property
     def state(self) -> Any:
@@ -123,9 +124,9 @@ class Stream(nn.Module):
             ArgumentError: (a ValueError) another batch size, dtype or device than before.
         """
         ring = self._begun(inputs, state)
-        steps = ring.check(inputs, reset)
-        ways = Blocks(self.method, self.steps, self.steps + steps, last)
-        before = self.steps - ways.first
+        steps, done = ring.check(inputs, reset), ring.steps
+        ways = Blocks(self.method, done, done + steps, last)
+        before = done - ways.first
         whole, marks = ring.joined(inputs, before), ring.marks(reset, steps, before)
         given = (
             ring.reader, whole if self.encoder is None else self.encoder(whole),
@@ -140,7 +141,9 @@ class Stream(nn.Module):
         if stored is not None:  # what was run again for the kept steps follows none of their states
             states, before = [leaf[before:] for leaf in states], 0
         ring.advance(inputs, reset, states, final, before, ways.kept)
-        self._ring, self.steps = ring, ways.end  # only now: a window that fails has not been taken
+        ring.steps = ways.end  # only now: a window that fails has not been taken
+        if self._ring is None:
+            self._ring = ring
         if last:
             self.restart()
         return outputs
@@ -179,7 +182,7 @@ class Stream(nn.Module):
             )
             return
         self._ring = Ring.restored(self.cell, state["ring"])
-        self.steps = state["steps"]
+        self._ring.steps = state["steps"]
 
 
 def _process() -> tuple[int, int]:
