@@ -1,8 +1,9 @@
 """A step's graph in four columns: once, before the loop, in the loop, after it.
 
 Forward, the loop is what the next state is made of and what itself depends on the state; what
-depends on inputs alone comes before it, for all steps at once, unless it is a product of so few
-inputs that it costs less than its way through memory; and what no next state needs comes after it.
+depends on inputs alone comes before it, for all steps at once, unless it costs less than its way
+through memory, as a product of few inputs does, and what is made of products row by row; and what
+no next state needs comes after it.
 Backward, the same with adjoints for states: the loop is what dE/ds_{t-1} is made of and depends on
 dE/ds_t. What depends on weights alone (`Step.once`) is in neither.
 
@@ -248,21 +249,37 @@ def _pulled(graph: Graph, loop: set[int], given: Sequence[int]) -> set[int]:
 
 
 def _drawn(graph: Graph, loop: set[int], wanted: set[int]) -> set[int]:
-    """Products of a few inputs that the loop alone takes.
+    """What the loop alone takes of products of inputs: those of a few, and what is made of any.
 
-    In the loop they cost as much arithmetic and no memory: before it their results, for all steps,
-    would be stored and read again.
+    In the loop they cost as much arithmetic and no memory: before it all that a layer norm makes on
+    its way, say, would be stored for all steps and read again.
     """
     rowless, users = graph.rowless(), _users(graph, graph.ancestors(loop | wanted))
+    made = _made_of_products(graph, rowless)
     found: set[int] = set()
     for number in sorted(graph.ancestors(loop) - loop - rowless, reverse=True):
         node = graph[number]
-        alone = number not in wanted and users[number] and users[number] <= loop | found
+        alone = bool(users[number]) and users[number] <= loop | found
         with_rows = [o for o in node.operands if o not in rowless]
         adds = node.op in ("add", *_MOVES) and len(with_rows) == 1
-        if alone and (adds or _is_narrow(graph, node)):
+        if node.op == "matmul":
+            alone = alone and number not in wanted and _is_narrow(graph, node)
+        elif number not in made:
+            alone = alone and number not in wanted and adds
+        if alone:
             found.add(number)
     return _leading(graph, found)
+
+
+def _made_of_products(graph: Graph, rowless: set[int]) -> set[int]:
+    """What is computed row by row from products of inputs alone, they included."""
+    found: set[int] = set()
+    for number, node in enumerate(graph.nodes):
+        with_rows = [o for o in node.operands if o not in rowless]
+        follows = node.op in OPERATIONS or node.op in ("sum", "max", *_MOVES)
+        if node.op == "matmul" or (follows and with_rows and found.issuperset(with_rows)):
+            found.add(number)
+    return found
 
 
 def _is_narrow(graph: Graph, node: Node) -> bool:
@@ -274,12 +291,12 @@ def _is_narrow(graph: Graph, node: Node) -> bool:
 
 
 def _leading(graph: Graph, found: set[int]) -> set[int]:
-    """Of these, the products, what is made of them, and what is added to wider ones: a bias costs
+    """Of these, the products, what is made of them, and what is made of wider ones: a bias costs
     nothing in the loop, and before it another way through memory."""
     kept: set[int] = set()
     for number in sorted(found):
         node = graph[number]
-        wide = node.op == "add" and any(graph[o].op == "matmul" for o in node.operands)
+        wide = any(graph[o].op == "matmul" for o in node.operands)
         if node.op == "matmul" or wide or kept.intersection(node.operands):
             kept.add(number)
     return kept
