@@ -46,12 +46,10 @@ def write(
         lines.column("before", columns.before, direction.before)
     for part in direction.kept:
         lines.new(part.node)
-    if apart is None:
-        lines.kernel({**_seeds(lines), **_totals(lines, "batch")})
-    else:
-        count = str(_count(apart))
-        lines.kernel({**_nothing(lines, apart), **_totals(lines, count)}, apart.rows)
-    _rest(lines)
+    count = "batch" if apart is None else str(_count(apart))
+    begun = _seeds(lines) if apart is None else _nothing(lines, apart)
+    lines.kernel({**begun, **_totals(lines, count)}, apart and apart.rows)
+    _rest(lines, count)
     found = listed(_gradients(lines, "e{leaf}" if apart is None else "arrived(e{leaf}, s{leaf})"))
     lines.write(f"return [{found}]")
     return lines.function("job, tensors, kept, adjoints, wanted")
@@ -60,7 +58,13 @@ def write(
 def _given(direction: Direction) -> tuple[int, ...]:
     """What torch's columns take."""
     given = (*direction.before.given, *direction.rest.given)
-    return tuple(n for n in given if n not in direction.names.totals.values())
+    return tuple(n for n in given if n not in _summed(direction))
+
+
+def _summed(direction: Direction) -> dict[int, str]:
+    """Sums over all rows that the loop adds up."""
+    names = direction.names
+    return {node: name for name, node in (*names.totals.items(), *names.outers.items())}
 
 
 def _seeds(lines: Lines) -> dict[str, str]:
@@ -109,17 +113,20 @@ def _totals(lines: Lines, count: str) -> dict[str, str]:
     others = dict[str, str]()
     for name, node in lines.direction.names.totals.items():
         shape = listed(lines.graph[node].shape)
-        lines.write(f"{name} = empty({count}, {shape}dtype=dtype)")
+        alone = f"empty({shape}dtype=dtype) if {count} == 1 else "  # nothing is left to be added
+        lines.write(f"{name} = {alone}empty({count}, {shape}dtype=dtype)")
         others[f"{name}.end"] = f"{name}.data_ptr()"
     return others
 
 
-def _rest(lines: Lines) -> None:
+def _rest(lines: Lines, count: str) -> None:
     """What comes after the loop."""
-    direction = lines.direction
-    totals = {node: name for name, node in direction.names.totals.items()}
-    lines.write(*(f"{name} = total({name}, steps)" for name in totals.values()))
-    given = [totals[n] if n in totals else lines.view(n) for n in direction.rest.given]
+    direction, names, sums = lines.direction, lines.direction.names, _summed(lines.direction)
+    if names.outers:
+        lines.write(f"({listed(names.outers)}) = sums")
+    totals = [name for node, name in sums.items() if node in names.totals.values()]
+    lines.write(*(f"{name} = {name} if {count} == 1 else total({name}, steps)" for name in totals))
+    given = [sums[n] if n in sums else lines.view(n) for n in direction.rest.given]
     lines.namespace["rest"] = direction.rest.run
     found = listed(f"r{node}" for node in direction.columns.after)
     lines.write(f"({found}) = rest([{listed(given)}], fixed, steps, rows)")
@@ -134,15 +141,22 @@ def _gradients(lines: Lines, end: str) -> Iterator[str]:
     for leaf, own in enumerate(direction.names.carried):
         given = f"{end.format(leaf=leaf)} if wanted[{first + leaf}] else None"
         yield given if own in carried else "None"
-    reached = ", ".join(
-        f"{str(name)!r}: r{node}"
-        for name, node in zip(step.frontier, step.d_fixed, strict=True)
-        if node is not None
-    )
+    yield from _own(lines, first + len(lines.state))
+
+
+def _own(lines: Lines, first: int) -> Iterator[str]:
+    """Of the cell's tensors, the first of which is the call's tensor number `first`."""
+    step = lines.compiled.step
+    pairs = zip(step.frontier, step.d_fixed, strict=True)
+    reached = {str(name): f"r{node}" for name, node in pairs if node is not None}
+    if reached.keys() <= set(lines.own):
+        for i, name in enumerate(lines.own, first):
+            yield f"{reached[name]} if wanted[{i}] else None" if name in reached else "None"
+        return
     lines.namespace["pull"] = lines.compiled.weights.pull
-    count = first + len(lines.state)
+    given = ", ".join(f"{name!r}: {node}" for name, node in reached.items())
     lines.write(
-        f"own = wanted[{count}:]",
-        f"pulled = pull(({listed(lines.own)}), own, {{{reached}}})",
+        f"own = wanted[{first}:]",
+        f"pulled = pull(({listed(lines.own)}), own, {{{given}}})",
     )
     yield "*[g if want else None for g, want in zip(pulled, own)]"

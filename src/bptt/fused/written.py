@@ -107,12 +107,14 @@ class _Back:
         self, job: Job, own: Sequence[Tensor], kept: dict[int, str], direction: Direction
     ) -> None:
         self._direction, self._dtype = direction, job.compiled.dtype
-        self._own, self._kept, self._width = own, kept, windows.width(direction)
+        self._whole = whole = job.compiled.gathered(direction) or direction
+        self._width = 0 if whole.is_summed else windows.width(whole)
+        self._own, self._kept = own, kept
         self._apart: dict[tuple, Callable[..., Found] | None] = {}
         self._values = write_back.values(Lines(job, own, direction, backward=True), kept)
         self._run = None
-        if direction.is_plain:
-            self._run = write_back.write(Lines(job, own, direction, backward=True), kept)
+        if whole.is_plain:
+            self._run = write_back.write(Lines(job, own, whole, backward=True), kept)
 
     def __call__(
         self,
@@ -146,5 +148,5 @@ class _Back:
         """What takes runs back that do not wait for each other."""
         size = windows.size_of(self._width, job.course, self._dtype)
         rows = alone.rows(job, size)
-        lines = Lines(job, self._own, self._direction, backward=True)
+        lines = Lines(job, self._own, self._whole, backward=True)
         return None if rows is None else write_back.write(lines, self._kept, rows)
