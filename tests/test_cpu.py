@@ -4,6 +4,8 @@ import ctypes
 import functools
 import math
 import platform
+import subprocess
+import sys
 import threading
 
 import pytest
@@ -644,6 +646,28 @@ def test_what_vanishes_becomes_zero():
     tiny = torch.finfo(torch.float32).tiny
     assert not ((found["deltas"] != 0) & (found["deltas"].abs() < tiny)).any()
     assert (torch.tensor(tiny) / 4).item() > 0  # outside the kernel all is as it was
+
+
+FAULTS = """
+import resource, torch, bptt
+torch.set_num_threads(1)
+cell, x = bptt.cells.LSTM(8, 64), torch.randn(500, 16, 8)
+def train():
+    bptt.unroll(cell, x, backend="cpu")[0].sum().backward()
+for _ in range(4):
+    train()
+before = resource.getrusage(resource.RUSAGE_SELF).ru_minflt
+for _ in range(10):
+    train()
+print(resource.getrusage(resource.RUSAGE_SELF).ru_minflt - before)
+"""
+
+
+@pytest.mark.skipif(platform.libc_ver()[0] != "glibc", reason="another allocator has other ways")
+def test_what_a_call_keeps_lies_where_the_last_one_s_did():
+    """14 MB, 3500 pages."""
+    done = subprocess.run([sys.executable, "-c", FAULTS], capture_output=True, text=True)
+    assert int(done.stdout) < 3500, done.stderr
 
 
 def test_calls_at_once_do_not_meet():

@@ -33,6 +33,7 @@ class Kernel:
         made = program(loop, lanes, machine.registers, dtype.itemsize)
         self.loop, self.dtype, self.source = loop, dtype, made.source
         self.slots = made.slots
+        scratch.keep_freed()
         self._arguments = Arguments(loop, dtype, made.slots)
         self._effort, self._weights = made.effort, made.weights
         self._together, self._outers = made.together, made.outers
