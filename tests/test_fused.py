@@ -1,5 +1,7 @@
 """States that no loop stores, and other things beside the loop: kernels against the reference."""
 
+import copy
+
 import pytest
 import torch
 from torch import nn
@@ -184,6 +186,43 @@ def _same_bits(found, expected):
         assert torch.equal(ours[: len(right)], right)
         assert not ours[len(right) :].any()  # outputs of padding
     assert all(map(torch.equal, found[1], expected[1]))
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_how_tensors_lie_and_who_keeps_them_changes_no_bit(name, reverse):
+    """Calls whose tensors are not contiguous, or kept by hooks, go another way than those written
+    out for a plan.
+    """
+    torch.manual_seed(0)
+    cell, x = ORDINARY[name](), torch.randn(T, B, INPUTS)
+    expected = _trained(cell, x, reverse=reverse)
+    _all_equal(_trained(cell, _turned(x), reverse=reverse), expected)
+    with torch.autograd.graph.saved_tensors_hooks(lambda t: t.clone(), _turned):
+        _all_equal(_trained(cell, x, reverse=reverse), expected)
+    for weight in cell.parameters():
+        weight.data = _turned(weight.data)
+    _all_equal(_trained(cell, x, reverse=reverse), expected)
+    _all_equal(_trained(copy.deepcopy(cell), x, reverse=reverse), expected)
+
+
+def _turned(tensor):
+    """The same numbers, column by column."""
+    return tensor.mT.clone().mT if tensor.dim() > 1 else tensor.clone()
+
+
+def _trained(cell, x, **keywords):
+    """Outputs, final state, and every gradient of both, twice from one graph."""
+    x = x.detach().requires_grad_()
+    leaves = pytree.tree_leaves(bptt.unroll(cell, x, **keywords))
+    loss = sum((leaf * leaf).sum() for leaf in leaves)
+    targets = [x, *cell.parameters()]
+    both = [torch.autograd.grad(loss, targets, retain_graph=True, allow_unused=True) for _ in "ab"]
+    return [*leaves, *(gradient for each in both for gradient in each if gradient is not None)]
+
+
+def _all_equal(found, expected):
+    assert len(found) == len(expected) and all(map(torch.equal, found, expected))
 
 
 @pytest.mark.parametrize("name", ORDINARY)
