@@ -222,7 +222,8 @@ def _trained(cell, x, **keywords):
 
 
 def _all_equal(found, expected):
-    assert len(found) == len(expected) and all(map(torch.equal, found, expected))
+    assert len(found) == len(expected)
+    assert all(map(torch.equal, found, expected))
 
 
 @pytest.mark.parametrize("name", ORDINARY)
