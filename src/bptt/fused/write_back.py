@@ -48,7 +48,8 @@ def write(
         lines.new(part.node)
     count = "batch" if apart is None else str(_count(apart))
     begun = _seeds(lines) if apart is None else _nothing(lines, apart)
-    lines.kernel({**begun, **_totals(lines, count)}, apart and apart.rows)
+    order = None if apart is None else apart.rows
+    lines.kernel({**begun, **_totals(lines, count)}, order)
     _rest(lines, count)
     found = listed(_gradients(lines, "e{leaf}" if apart is None else "arrived(e{leaf}, s{leaf})"))
     lines.write(f"return [{found}]")
