@@ -54,11 +54,6 @@ class Back:
             if node is not None
         ]
 
-    @property
-    def taken(self) -> tuple[int, ...]:
-        """The values that it reads, by node."""
-        return self._direction.taken
-
     def is_one_window(self, course: Course) -> bool:
         """Whether all steps go back at once."""
         if self._direction.is_summed:  # it makes nothing for each step that it does not leave

@@ -13,10 +13,8 @@ from torch import Tensor
 from bptt.backends.segments import States, go_back, go_out, segment_of
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import NO_MEMORY
-from bptt.compiler.record import Ref
 from bptt.course import Steps, Window
-from bptt.fused import back, backward, forward, ordinary
-from bptt.fused.back import Back
+from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.loop import Fixed, Rooms, shifted
@@ -49,16 +47,13 @@ def costs_of(compiled: Compiled, batch: int, shifted: bool) -> Costs:
         shifted: whether the state before a step lies where the one after the last step does.
     """
     graph, size = compiled.step.graph, compiled.dtype.itemsize
-    plain = compiled.backward(frozenset())
-    gathered = compiled.gathered(plain) if shifted and plain.is_plain else None
-    ways = [compiled.forward, gathered or plain]
+    ways = [compiled.forward, compiled.backward(frozenset())]
     beside = {part.leaf for part in compiled.forward.kept} if shifted else set()
     begun = [node for node, leaf, _ in compiled.states if leaf not in beside]
     nodes: set[int] = {*begun, *(node for node, _, _ in (*compiled.inputs, *compiled.random))}
     for way in ways:
         columns = way.columns
-        given = {*columns.given, *columns.kept, *way.names.outers.values()}
-        given.update(way.names.totals.values())
+        given = {*columns.given, *columns.kept}
         nodes.update(columns.kept, columns.graph.between(columns.before, given))
         nodes.update(columns.graph.between(columns.after, {*given, *columns.before}))
     step = sum(math.prod(graph[n].shape) for n in nodes if graph[n].op not in NO_MEMORY)
@@ -66,9 +61,7 @@ def costs_of(compiled: Compiled, batch: int, shifted: bool) -> Costs:
     sums = [math.prod(graph[n].shape) for n in compiled.step.d_fixed if n is not None]
     packed = [m.height * m.width for way in ways for m in way.loop.memories if m.kind == "matrix"]
     return Costs(
-        ((3 if gathered else 2) * sum(sums) + sum(packed)) * size,
-        sum(widths) * batch * size,
-        step * batch * size,
+        (2 * sum(sums) + sum(packed)) * size, sum(widths) * batch * size, step * batch * size
     )
 
 
@@ -161,14 +154,9 @@ class _Back:
         self.given, self.count = given, len(adjoints) - len(given.initial)
         self.adjoints = adjoints[: self.count]
         out, self.back = job.compiled.forward, backward.direction(job, adjoints)
-        self.way = _ahead(laid, given, out, out.once.run(given.own))
-        alike = isinstance(self.way, Repeated) and ordinary.is_ordinary(job, self.back)
-        self.whole = back.back(job, self.back) if alike else None
-        taken = {*self.back.taken, *(self.whole.taken if self.whole else ())}
         # whether it takes what comes after the loop, where outputs are made
-        self.takes_late = not taken.isdisjoint(out.columns.after)
-        parts = wanted[: len(given.inputs)], wanted[sum(job.counts) :]
-        self.wanted = [*parts[0], *[True] * len(given.initial), *parts[1]]
+        self.takes_late = not {*out.columns.after}.isdisjoint(self.back.taken)
+        self.way = _ahead(laid, given, out, out.once.run(given.own))
         self.fixed: Fixed = self.back.once.run(given.own)
         self.rooms = Rooms()
         self.left = Left(given.inputs, len(given.fresh), wanted[: len(given.inputs)])
@@ -187,18 +175,6 @@ class _Back:
             way.shown(values)
         losses = [None if leaf is None else steps.take(leaf) for leaf in self.adjoints]
         part, adjoints = _part(self.given, steps, state), [*losses, *self.through]
-        if self.whole is not None:
-            found = self._at_once(self.whole, part, values, adjoints)
-        else:
-            found = backward.run(way.job, part, self.fixed, self.back, values, adjoints, self.rooms)
+        found = backward.run(way.job, part, self.fixed, self.back, values, adjoints, self.rooms)
         self.through = found.initial
         self.left.add(steps, found)
-
-    def _at_once(
-        self, whole: Back, part: Given, values: Values, adjoints: Sequence[Tensor | None]
-    ) -> Adjoints:
-        """The way of ordinary unrolls, which may keep nothing for each step."""
-        found = whole.run(self.way.job, part, values, adjoints, self.wanted)
-        first, last = len(part.inputs), len(part.inputs) + len(part.initial)
-        own = {Ref(f"w{i}"): g for i, g in enumerate(found[last:]) if g is not None}
-        return Adjoints(found[:first], found[first:last], [], own)
