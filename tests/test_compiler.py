@@ -310,6 +310,9 @@ def test_the_loop_is_minimal():
     narrow = bptt.plan(bptt.cells.LSTM(NARROW, H), torch.randn(T, B, NARROW))
     own = [line for line in narrow.forward["before"] if "matmul(x0" in line]
     assert [line.endswith("(in the kernel)") for line in own] == [True]
+    assert all(line.endswith("(in the kernel)") for line in narrow.backward["after"])
+    wide = bptt.plan(bptt.cells.LSTM(NARROW, 400), torch.randn(T, B, NARROW)).backward["after"]
+    assert all(("total" in line) == line.endswith("(in the kernel)") for line in wide)
     assert not any("x0" in line for line in narrow.forward["loop"])
     joined = bptt.plan(written("cat"), torch.randn(T, B, INPUTS))  # cat(x W, h) V, cut in two
     assert sum("matmul(s0" in line for line in joined.forward["loop"]) == 1

@@ -18,7 +18,8 @@ from bptt.methods import Checkpointed, Full, Method
 from bptt.methods.checkpointed import spoken
 from bptt.unroll import find_plan
 
-# What costs less there than to be stored and read: products of few inputs, values used again.
+# What costs less there than to be stored and read: products of few inputs, values used again, and
+# on the way back of small cells all of the last column, weights' gradients as well.
 IN_THE_KERNEL = "  (in the kernel)"
 COLUMNS = ("once", "before", "loop", "after")
 
@@ -153,8 +154,11 @@ def _columns(
     waiting = loop & graph.descendants(
         n for n, node in enumerate(graph.nodes) if node.op == carried
     )
-    inside = loop - waiting  # need not wait, but cost less in the kernel than their way to it
-    groups = {"before": before | inside, "loop": waiting, "after": after}
+    # What need not wait, but costs less in the kernel than its way there or back.
+    whole = compiled.gathered(direction) or direction if carried == "d_state" else direction
+    sums = {*whole.names.totals.values(), *whole.names.outers.values()}
+    inside = (loop - waiting) | (after & (sums | set(whole.columns.loop)))
+    groups = {"before": before | loop - waiting, "loop": waiting, "after": after}
     return {
         "once": once,
         **{

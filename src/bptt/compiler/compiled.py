@@ -195,10 +195,11 @@ class Compiled:
         return [self.step.graph[node].shape for node in self.step.state]
 
     def directions(self) -> list[Direction]:
-        """What a call runs: the way forward, and the way back where gradients are wanted."""
+        """What ordinary calls run: forward, and the way back where gradients are wanted."""
         if not self.differentiable:
             return [self.plain]
-        return [self.forward, self.backward(frozenset())]
+        back = self.backward(frozenset())
+        return [self.forward, self.gathered(back) or back]
 
     def once(self, wanted: Iterable[Ref]) -> Once:
         """What makes some of the tensors that are made of the cell's own alone."""

@@ -5,6 +5,7 @@ m7, v7        value 7 at all steps, the loop's or one computed beside it
 e0            what the loop ends with                       t0          a sum over each sequence
 """
 
+import functools
 import math
 from collections.abc import Callable, Iterable, Sequence
 from typing import Any
@@ -54,7 +55,7 @@ class Lines:
             [f"{kind}{i}" for i in range(count)]
             for kind, count in (("x", inputs), ("s", state), ("w", len(own)))
         )
-        self._dtype, self._kernel = job.compiled.dtype, kernel_of(job, direction)
+        self._dtype, self._kernel_of = job.compiled.dtype, functools.partial(kernel_of, job)
         self._views = lying.views(own, direction.once.operations)
         forward = job.compiled.forward if backward else direction
         self._leaves = {part.leaf: part.node for part in forward.kept if part.leaf is not None}
@@ -175,8 +176,9 @@ class Lines:
             others: what stands at the slots of carries and sums.
             order: who goes where; None: every sequence through all steps.
         """
+        kernel = self._kernel_of(self.direction)
         there = {"mask": "0", "leave": str(int(self.backward))}
-        there |= {name: where for name, where in others.items() if name in self._kernel.slots}
+        there |= {name: where for name, where in others.items() if name in kernel.slots}
         names = self.direction.names
         for name, node in (*names.step.items(), *names.kept.items()):
             there[name] = self.address(node)
@@ -185,8 +187,8 @@ class Lines:
                 there[name] = f"as_{name}.data_ptr()"
         for name, part in names.fixed.items():
             there |= self._weight(name, part)
-        self.namespace["places"] = [self._kernel.slots[name] for name in there]
-        self.namespace["kernel"] = self._kernel.run_at
+        self.namespace["places"] = [kernel.slots[name] for name in there]
+        self.namespace["kernel"] = kernel.run_at
         self.namespace["order"] = order or (DOWN if self.reverse != self.backward else UP)
         addresses = ", ".join(there.values())
         self.write(f"sums = kernel(places, [{addresses}], (steps, batch), order)")
