@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from bptt.reach import contents, names_of, remade
 
 ATOMS = frozenset((int, float, complex, str, bytes, bool, type(None)))
-_STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
+STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
 FOREIGN = ("torch.", "numpy.", "builtins", "math", "bptt.", "functools", "itertools", "typing")
 _LONGEST = 1024
 _DEEPEST = 4
@@ -211,7 +211,7 @@ class _Walk:
     def _other(self, value: Any) -> None:
         """By identity; the object lives on in the key, so that no other can take its id."""
         self.key.append(_Same(value))
-        if isinstance(value, _STEADY) or (callable(value) and not hasattr(value, "__dict__")):
+        if isinstance(value, STEADY) or (callable(value) and not hasattr(value, "__dict__")):
             return
         module = type(value).__module__ or ""
         if hasattr(value, "__dict__") and not module.startswith(FOREIGN):

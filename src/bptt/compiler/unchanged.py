@@ -13,25 +13,24 @@ from collections.abc import Collection, Iterable, Mapping
 from itertools import chain
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from bptt.compiler.fingerprint import (
     ATOMS,
     FOREIGN,
     SETTINGS,
+    STEADY,
     is_foreign,
     methods_of,
     own_classes,
 )
 from bptt.reach import names_of
 
-_STEADY = (type, types.ModuleType, types.BuiltinFunctionType, torch.dtype, torch.device)
-
 
 class Unchanged:
     """What a cell holds, where all of it lies in modules, tensors, containers and their classes.
 
+    >>> import torch
     >>> cell = torch.nn.RNNCell(2, 3)
     >>> known = Unchanged.of(cell)
     >>> known.holds(), known.holds() if cell.eval() else None
@@ -106,7 +105,7 @@ class _Places:
 
     def visit(self, value: Any) -> bool:
         """Take in a value and what it holds; False if that may be more than is looked at here."""
-        if type(value) in ATOMS or isinstance(value, _STEADY) or id(value) in self._seen:
+        if type(value) in ATOMS or isinstance(value, STEADY) or id(value) in self._seen:
             return True
         self._seen.add(id(value))
         if isinstance(value, Tensor):
