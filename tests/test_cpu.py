@@ -568,17 +568,35 @@ def test_a_team_within_a_team_waits_for_nobody(teams):
     assert all(torch.equal(hs, alone["hs"]) for hs in found)
 
 
+@pytest.mark.parametrize(("make", "H"), [(gru, 40), (lstm_back, 37), (layer_norm, 50)])
+def test_a_thread_that_waits_in_vain_goes_on_alone_and_changes_no_bit(make, H, teams, monkeypatch):
+    loop = make(H)
+    memories, begin = tensors(loop, 30, 1)
+    alone, ends = run(loop, memories, begin)
+    noted = []
+    monkeypatch.setattr(crowd, "note", lambda: noted.append(True))
+    monkeypatch.setattr("bptt.backends.cpu.program.TOGETHER", 0)
+    monkeypatch.setattr("bptt.backends.cpu.meeting.PATIENCE", 1)
+    make = functools.cache(lambda loop, dtype: kernel.Kernel(loop, dtype, machine()))
+    monkeypatch.setattr(kernel, "make", make)
+    for _ in range(10):
+        found, last = run(loop, memories, begin, threads=2)
+        assert all(torch.equal(found[name], alone[name]) for name in alone)
+        assert all(torch.equal(last[name], ends[name]) for name in ends)
+    assert noted
+    assert teams == [2] * 10
+
+
 def test_threads_share_columns_again_soon_unless_they_wait_in_vain_again(monkeypatch):
     now = 100.0
     monkeypatch.setattr(crowd.time, "monotonic", lambda: now)
     monkeypatch.setattr(crowd, "_until", 0.0)
     monkeypatch.setattr(crowd, "_while", 0.0)
-    crowd.note(naps=2, steps=60, members=2)
     assert not crowd.is_crowded()
     whiles = []
     for pause in (0.0, *[crowd.SHORTEST] * 8, 10 * crowd.LONGEST):
         now += pause
-        crowd.note(naps=9, steps=60, members=2)
+        crowd.note()
         begun = now
         while crowd.is_crowded():
             now += crowd.SHORTEST / 4

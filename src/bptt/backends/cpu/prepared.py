@@ -55,7 +55,7 @@ class Prepared:
         slots = entries.slots
         self.values = values = array.array("q", (*block, *order.shares))
         self._address, _ = values.buffer_info()
-        self._counts = slots["claimed"], slots["met"], slots["naps"]
+        self._counts = slots["claimed"], slots["met"], slots["naps"], slots["alone"]
         self._packed, self._scratch, self._pack = slots["packed"], slots["scratch"], slots["pack"]
         values[slots["shares"]] = self._address + 8 * len(block)
         values[slots["reach"]] = room.reach
@@ -96,9 +96,9 @@ class Prepared:
         count, members = len(self._order.shares) - 1, self._order.members
         values[self._pack] = pack and count == 1
         if members > 1:
-            slots = self._entries.slots
             simd.together(self._entries.run, address, members)
-            crowd.note(values[slots["naps"]], values[slots["longest"]], members)
+            if values[self._entries.slots["alone"]]:
+                crowd.note()
             return
         if pack and count > 1 and self.room.weights:
             simd.run(self._entries.pack, address, 1)

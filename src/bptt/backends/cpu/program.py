@@ -11,7 +11,7 @@ from bptt.backends.cpu.edges import edges, names, sums, swap
 from bptt.backends.cpu.fetching import fetch_function, wanted
 from bptt.backends.cpu.layout import Layout, layout
 from bptt.backends.cpu.lines import function, indent
-from bptt.backends.cpu.meeting import meeting
+from bptt.backends.cpu.meeting import meeting, part
 from bptt.backends.cpu.packing import pack
 from bptt.backends.cpu.slots import slots
 from bptt.backends.cpu.stage import Work, calls, functions, places, tiles
@@ -192,7 +192,7 @@ def _run(parts: _Parts) -> list[str]:
         "if mask != 0 and late == 0:",
         *indent(_first_and_meet(parts, f"enter({', '.join(entered)})")),
         f"step({', '.join(_step_arguments(parts))})",
-        *([f"met += {len(_groups(parts.works))} * members"] if parts.together else []),
+        *_part(parts),
         "if mask != 0 and late != 0:",
         *indent(_first_and_meet(parts, f"leave({', '.join([*masked, *names(place, 'new')])})")),
         *swap(place),
@@ -221,7 +221,16 @@ def _first(parts: _Parts, lines: list[str]) -> list[str]:
 
 def _meet(parts: _Parts, goal: str) -> list[str]:
     """Waits for the other members of a team, where there may be any."""
-    return ["if members > 1:", f"    meet(block, {goal})"] if parts.together else []
+    lines = ["if members > 1:", f"    meet(block, {goal}, member, members)"]
+    return lines if parts.together else []
+
+
+def _part(parts: _Parts) -> list[str]:
+    """When all have met: from here on one may go on alone."""
+    if not parts.together:
+        return []
+    panels = {work.name: work.cut.panels for work in parts.works if work.cut}
+    return [f"met += {len(_groups(parts.works))} * members", *part(parts.slots, panels)]
 
 
 def _first_and_meet(parts: _Parts, call: str) -> list[str]:

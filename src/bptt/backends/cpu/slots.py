@@ -13,6 +13,8 @@
     rest      sleeps for so many microseconds      naps      how often one of them has slept
     trail     of each row: its place at step 0     pace      trail's places from one step to the
               in a trail memory, less `first`                next
+    alone     who goes on alone, and from which
+              meeting on; 0 while all do
 
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
 k + 1 and `across` from column to column; of a carry, in place of its address, `begin`, `end`,
@@ -27,7 +29,7 @@ from bptt.compiler.stages import Loop
 HEAD = (
     "claimed", "shares", "height", "order", "sequence", "steps", "first", "stride", "longest",
     "pack", "mask", "leave", "packed", "scratch", "reach", "team", "met", "rest", "naps",
-    "trail", "pace",
+    "trail", "pace", "alone",
 )  # fmt: skip
 PARTS = {
     "matrix": ("", ".down", ".across"),

@@ -16,6 +16,7 @@
     number(mask), mask(v)          1 where true and 0 elsewhere; true where v is not 0
     claim(address, i)              adds 1 to the int64 at place i, for all threads at once, and
                                    gives what it was
+    propose(address, i, n)         stores the int64 n at place i if 0 is there, for all threads at once
     call(address, block)           calls the function at an address
     ask(address)                   what the function at an address says, which takes nothing and
                                    returns an int
@@ -88,6 +89,10 @@ class Words:
     def claim(self, address: Value, i: Value) -> Value:
         place = self._place(address, i, INTEGER)
         return self.builder.atomic_rmw("add", place, INTEGER(1), "acq_rel")
+
+    def propose(self, address: Value, i: Value, n: Value) -> None:
+        place = self._place(address, i, INTEGER)
+        self.builder.cmpxchg(place, INTEGER(0), n, "acq_rel", "acquire")
 
     def seen(self, address: Value, i: Value) -> Value:
         return self.builder.load_atomic(self._place(address, i, INTEGER), "acquire", align=8)
