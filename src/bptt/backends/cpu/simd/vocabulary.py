@@ -16,7 +16,7 @@
     number(mask), mask(v)          1 where true and 0 elsewhere; true where v is not 0
     claim(address, i)              adds 1 to the int64 at place i, for all threads at once, and
                                    gives what it was
-    propose(address, i, n)         stores the int64 n at place i if 0 is there, for all threads at once
+    propose(address, i, n)         stores the int64 n at place i if 0 is there, of all threads one
     call(address, block)           calls the function at an address
     ask(address)                   what the function at an address says, which takes nothing and
                                    returns an int
