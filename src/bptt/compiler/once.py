@@ -9,12 +9,9 @@ from torch import Tensor
 
 from bptt.compiler import pulls
 from bptt.compiler.record import Operation, Ref
-from bptt.compiler.writing import function
+from bptt.compiler.script import Script
 
 Fixed = dict[Ref, Tensor]
-
-
-_METHODS = {torch.ops.aten.t.default: "t", torch.ops.aten.view.default: "view"}
 
 
 class Once:
@@ -36,55 +33,33 @@ class Once:
         detached: dict[Ref, frozenset[Ref]],
         constants: Fixed,
     ) -> None:
+        wanted = set(wanted)
         needed, kept = set(wanted), []
         for operation in reversed(operations):
             if needed & {name for name in operation.results if name}:
                 kept.append(operation)
                 needed |= set(refs((operation.args, operation.kwargs)))
         self.operations = kept[::-1]
+        made = (name for operation in self.operations for name in operation.results)
+        self._wanted = tuple([name for name in made if name in wanted])
         self._untracked, self._detached, self._constants = untracked, detached, constants
         self._names: tuple[Ref, ...] = ()
         self._pulls: dict[tuple, Callable[..., tuple]] = {}
 
     def run(self, own: Sequence[Tensor]) -> Fixed:
-        """The fixed tensors by name, w0 and so on, with what is made of them."""
+        """The fixed tensors by name, w0 and so on, with what is wanted of them; no history."""
         fixed = {**dict(zip(self._own(len(own)), own, strict=True)), **self._constants}
         if self.operations:
-            self._written(fixed)
+            fixed.update(zip(self._wanted, self._made(*fixed.values()), strict=True))
         return fixed
 
     @functools.cached_property
-    def _written(self) -> Callable[[Fixed], None]:
+    def _made(self) -> Callable[..., tuple]:
         """The operations as Python: looking up their arguments anew takes several times as long."""
-        namespace: dict[str, Any] = {"many": _many}
-        lines = ["def run(fixed):"]
-        for number, operation in enumerate(self.operations):
-            lines += self._short(operation) or self._spelled(number, operation, namespace)
-        return function("\n    ".join([*lines, ""]), "run", namespace)
-
-    def _short(self, operation: Operation) -> list[str]:
-        """Another view as a tensor's own method: the operator's call costs three times as much."""
-        method, name = _METHODS.get(operation.func), operation.results[0]
-        if method is None or name in self._untracked or name in self._detached:
-            return []
-        tensor, *sizes = operation.args
-        return [
-            f"fixed[{str(name)!r}] = fixed[{str(tensor)!r}].{method}({', '.join(map(str, sizes))})"
-        ]
-
-    def _spelled(self, number: int, operation: Operation, namespace: dict[str, Any]) -> list[str]:
-        func, args, kwargs, results = operation
-        cut = self._detached.get(next(name for name in results if name), frozenset())
-        namespace[f"f{number}"] = func
-        given = [_source(value, cut, namespace) for value in args]
-        given += [f"{key}={_source(value, cut, namespace)}" for key, value in kwargs]
-        lines = [f"found = many(f{number}({', '.join(given)}))"]
-        parts = (f"found[{i}]" for i in range(len(results)))
-        for name, part in zip(results, parts, strict=False):
-            if name is not None:
-                end = ".detach()" if name in self._untracked else ""
-                lines.append(f"fixed[{str(name)!r}] = {part}{end}")
-        return lines
+        script = Script()
+        given = (*self._names, *map(Ref, self._constants))
+        script.function("made", given, self.operations, self._wanted)
+        return script.run()["made"]
 
     def _own(self, count: int) -> tuple[Ref, ...]:
         """w0 and so on."""
@@ -169,17 +144,6 @@ class Once:
 
 def _many(found: Any) -> Any:
     return found if isinstance(found, (tuple, list)) else (found,)
-
-
-def _source(value: Any, cut: frozenset[Ref], namespace: dict[str, Any]) -> str:
-    """An argument as an expression."""
-    if isinstance(value, Ref):
-        return f"fixed[{str(value)!r}]" + (".detach()" if value in cut else "")
-    if isinstance(value, tuple):
-        return f"({''.join(f'{_source(item, cut, namespace)}, ' for item in value)})"
-    name = f"c{len(namespace)}"
-    namespace[name] = value
-    return name
 
 
 def _looked_up(value: Any, fixed: Fixed) -> Any:

@@ -5,6 +5,7 @@ from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
+from torch import Tensor
 
 from bptt.compiler.record import Operation, Ref, results_of
 
@@ -12,6 +13,7 @@ aten = torch.ops.aten
 # torch's own functions for the commonest operations: the same, at two thirds of the call's cost.
 # The others are called past the wrapper around them.
 FAST = {
+    aten.abs.default: torch.abs,
     aten.add.Tensor: torch.add,
     aten.addmm.default: torch.addmm,
     aten.cat.default: torch.cat,
@@ -29,9 +31,11 @@ FAST = {
     aten.sigmoid.default: torch.sigmoid,
     aten.sub.Tensor: torch.sub,
     aten.sum.dim_IntList: torch.sum,
-    aten.t.default: torch.t,
+    aten.t.default: Tensor.t,
     aten.tanh.default: torch.tanh,
+    aten.transpose.int: Tensor.transpose,
     aten.unsafe_split.Tensor: torch.unsafe_split,
+    aten.view.default: Tensor.view,
 }
 
 
