@@ -1,5 +1,6 @@
 """Layers and directions: what a stack of one-direction cells computes."""
 
+import operator
 from collections.abc import Iterable, Sequence
 from typing import Any
 
@@ -108,8 +109,7 @@ def stack(states: Sequence, dim: int = 0) -> Any:
 
 def unstack(state: Any, count: int) -> list:
     """The opposite of `stack`."""
-    leaves, spec = pytree.tree_flatten(state)
-    return [pytree.tree_unflatten([leaf[i] for leaf in leaves], spec) for i in range(count)]
+    return [mapped(operator.itemgetter(i), state) for i in range(count)]
 
 
 def _side_by_side(outputs: Sequence) -> Any:
