@@ -9,7 +9,7 @@ from torch import Tensor
 from bptt import check
 from bptt.compiler.compiled import Direction
 from bptt.errors import NOT_TWICE, BackendError
-from bptt.fused import ahead, back, backward, checkpointed, forward, windows, written
+from bptt.fused import backward, checkpointed, forward, windows, written
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.written import Written
 from bptt.methods import Checkpointed
@@ -39,8 +39,6 @@ def run(job: Job, tensors: Sequence[Tensor]) -> tuple[Leaves, Leaves]:
 
 
 def _forward(job: Job, given: Given, direction: Direction) -> tuple[Leaves, Leaves, Values]:
-    if ahead.goes(job, direction):
-        return ahead.ahead(job, direction).run(job, given)
     return forward.run(job, given, direction.once.run(given.own), direction)
 
 
@@ -87,10 +85,6 @@ class _Fused(torch.autograd.Function):
             return None, *_again(job, given, adjoints, wanted)
         values = dict(zip(ctx.nodes, saved[len(saved) - len(ctx.nodes) :], strict=True))
         direction = backward.direction(job, adjoints)
-        if back.goes(job, direction):
-            way = back.back(job, direction)
-            if way.is_one_window(job.course):
-                return None, *way.run(job, given, values, adjoints, wanted)
         fixed = direction.once.run(given.own)
         found = windows.run(job, given, fixed, direction, values, adjoints)
         return None, *backward.gradients(job, given, found, wanted)

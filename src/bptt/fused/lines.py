@@ -1,13 +1,14 @@
-"""A call of one plan as lines of Python: where its values lie, and what computes them.
+"""A call of one plan as lines of Python: what computes its values, and from which memory.
 
-x0, s0, w0    inputs, state and the cell's own tensors      dy0, ds0    adjoints of the results
-m7, v7        value 7 at all steps, the loop's or one computed beside it
-e0            what the loop ends with                       t0          a sum over each sequence
+The names of memories are those of `memories.py`; besides them:
+
+e0    what the loop ends with, or what has arrived there      a0    what has arrived at resets
+t0    a sum over each sequence
 """
 
+import ctypes
 import functools
-import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import torch
@@ -19,12 +20,14 @@ from bptt.compiler.compiled import Direction
 from bptt.compiler.parallel import Parallel, total
 from bptt.compiler.record import Ref
 from bptt.compiler.writing import function
-from bptt.fused import ahead, lying
+from bptt.fused import lying
 from bptt.fused.forward import computed
 from bptt.fused.job import Job
 from bptt.fused.loop import compiled as kernel_of
 from bptt.fused.loop import real
-from bptt.fused.ordinary import DOWN, UP
+from bptt.fused.memories import Memories, listed
+
+UP, DOWN = Rows(), Rows(direction=-1)
 
 
 class Lines:
@@ -37,35 +40,31 @@ class Lines:
         backward: whether it is the way back.
 
     Attributes:
-        inputs, state, own: names.
-        shown: the outputs' nodes, whether the caller gets copies, the shapes of rows.
-        stored: the nodes that loops keep.
-        wholes: those of them whose memory holds what the first step begins with, too.
-        bare: those of them that have (steps, batch, ...) memory of their own, for the caller.
+        inputs, state, fresh, own: names.
+        lengths, resets: whether sequences have steps of their own, and start afresh within.
+        memories: where values lie.
         namespace: what the lines name.
     """
 
     def __init__(
         self, job: Job, own: Sequence[Tensor], direction: Direction, backward: bool
     ) -> None:
-        self.compiled, self.direction, self.backward = job.compiled, direction, backward
-        self.graph, self.reverse = job.compiled.step.graph, job.course.reverse
-        inputs, state, _ = job.counts
-        self.inputs, self.state, self.own = (
+        course = job.course
+        self.compiled, self.direction = job.compiled, direction
+        self.graph, self._backward = job.compiled.step.graph, backward
+        self.inputs, self.state, self.fresh, self.own = (
             [f"{kind}{i}" for i in range(count)]
-            for kind, count in (("x", inputs), ("s", state), ("w", len(own)))
+            for kind, count in zip("xsfw", (*job.counts, len(own)), strict=True)
         )
+        self.lengths, self.resets = course.lengths is not None, course.reset is not None
+        forward = job.compiled.forward if backward else direction
+        self.memories = Memories(job, forward, direction)
+        self._down = course.reverse != backward
         self._dtype, self._kernel_of = job.compiled.dtype, functools.partial(kernel_of, job)
         self._views = lying.views(own, direction.once.operations)
-        forward = job.compiled.forward if backward else direction
-        self._leaves = {part.leaf: part.node for part in forward.kept if part.leaf is not None}
-        self.wholes = set(self._leaves.values()) if forward.reads_states else set[int]()
-        self.stored = {part.node for part in (*forward.kept, *direction.kept)}
-        self.shown = list(ahead.shown(job.compiled, forward))
-        alone = {node for node, copied, _ in self.shown if not copied}
-        self.bare = alone.intersection(part.node for part in forward.kept) - self.wholes
         self.namespace: dict[str, Any] = {
-            "empty": torch.empty, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
+            "torch": torch, "empty": torch.empty, "empty_like": torch.empty_like,
+            "zeros": torch.zeros, "zeros_like": torch.zeros_like, "fill": ctypes.memset,
             "total": total, "computed": computed, "real": real, "dtype": self._dtype,
         }  # fmt: skip
         self._lines: list[str] = []
@@ -80,72 +79,26 @@ class Lines:
 
     def begin(self) -> None:
         """The call's tensors by name."""
+        given = (*self.inputs, *self.state, *self.fresh)
         self.write(
             "course = job.course",
             "steps, batch = course.steps, course.batch",
             "rows = steps * batch",
-            f"({listed((*self.inputs, *self.state, *self.own))}) = tensors",
+            f"({listed((*given, *self.own))}) = tensors",
+            *(f"{name} = {name}.contiguous()" for name in given),
         )
 
-    # Values at all steps
-
-    def memory(self, node: int) -> str:
-        """The name of a value's memory."""
-        op, attributes = self.graph[node].op, self.graph[node].attributes
-        if op == "state":
-            return f"m{self._leaves[attributes[0]]}"
-        if op in ("input", "d_output"):
-            return f"{'x' if op == 'input' else 'dy'}{attributes[0]}"
-        return f"m{node}" if node in self.stored else f"v{node}"
-
-    def address(self, node: int) -> str:
-        """Where a value begins."""
-        start = f"{self.memory(node)}.data_ptr()"
-        return f"{start} + {self.row(node)} * batch" if self._is_later(node) else start
-
-    def row(self, node: int) -> int:
-        """Bytes of a row."""
-        return math.prod(self.graph[node].shape) * self._dtype.itemsize
-
-    def view(self, node: int) -> str:
-        """A value as (rows, ...)."""
-        name, later = self.memory(node), self._is_later(node)
-        if self.graph[node].op in ("input", "d_output") or node in self.bare:
-            return f"{name}.view({listed(('rows', *self.graph[node].shape))})"
-        if later is None:
-            return name
-        return f"{name}[batch:]" if later else f"{name}[:rows]"
-
-    def output(self, node: int) -> str:
-        """A value as (steps, batch, ...)."""
-        name, shape = self.memory(node), self.graph[node].shape
-        if node in self.bare:
-            return name
-        if node not in self.wholes:
-            return f"{self.view(node)}.reshape({listed(('steps', 'batch', *shape))})"
-        width = math.prod(shape)
-        strides = [math.prod(shape[axis + 1 :]) for axis in range(len(shape))]
-        sizes = f"(steps, batch, {listed(shape)}), ({width} * batch, {width}, {listed(strides)})"
-        return f"{name}.as_strided({sizes}, {f'{width} * batch' if self._is_later(node) else 0})"
-
-    def _is_later(self, node: int) -> bool | None:
-        """Of two values in one memory, whether it lies a step further on; None if it is alone."""
-        if self.graph[node].op == "state":
-            return self.reverse
-        return not self.reverse if node in self.wholes else None
-
-    def new(self, node: int) -> None:
-        """Memory for a value of the loop."""
-        rows = "steps, batch" if node in self.bare else "rows"
-        rows += " + batch" if node in self.wholes else ""
-        self.write(f"m{node} = empty({listed((rows, *self.graph[node].shape))}dtype=dtype)")
-
-    def head(self, leaf: int) -> str:
-        """Where a state before the first step is stored, too."""
-        node = self._leaves.get(leaf)
-        if node not in self.wholes:
-            return "0"
-        return f"m{node}.data_ptr()" + (f" + {self.row(node)} * rows" if self.reverse else "")
+    def new(self) -> None:
+        """Memory for what the loop keeps, zero wherever it may store nothing: sums read that."""
+        memories, nodes = self.memories, [part.node for part in self.direction.kept]
+        if not self._backward:
+            nodes += memories.begun.values()
+        self.write(*(f"{memories.name(node)} = {memories.new(node)}" for node in nodes))
+        if self.lengths:
+            self.write("least = course.least * batch")
+            for node in nodes:
+                row, place = memories.row(node), memories.address(node)
+                self.write(f"fill({place} + {row} * least, 0, {row} * (rows - least))")
 
     # What torch computes
 
@@ -162,36 +115,48 @@ class Lines:
     def column(self, name: str, nodes: Sequence[int], run: Parallel) -> None:
         """A column that is computed for all steps at once, or for some at a time."""
         self.namespace[name], self.namespace[f"{name}_nodes"] = run, tuple(nodes)
-        given = ", ".join(f"{node}: {self.view(node)}" for node in run.given)
+        given = ", ".join(f"{node}: {self.memories.view(node)}" for node in run.given)
         self.write(f"found = computed({name}, {name}_nodes, {{{given}}}, fixed, course)")
         new = [node for node in nodes if node not in run.given]
         self.write(*(f"v{node} = found[{node}]" for node in new))
 
     # The kernel
 
-    def kernel(self, others: dict[str, str], order: Rows | None = None) -> None:
+    def kernel(self, others: dict[str, str], apart: Rows | None = None) -> None:
         """Its call.
 
         Args:
             others: what stands at the slots of carries and sums.
-            order: who goes where; None: every sequence through all steps.
+            apart: who goes where; None: every sequence through all its steps.
         """
-        kernel = self._kernel_of(self.direction)
-        there = {"mask": "0", "leave": str(int(self.backward))}
+        kernel, memories = self._kernel_of(self.direction), self.memories
+        there = {"mask": self._mask(), "leave": str(int(self._backward))}
         there |= {name: where for name, where in others.items() if name in kernel.slots}
         names = self.direction.names
         for name, node in (*names.step.items(), *names.kept.items()):
-            there[name] = self.address(node)
-            if self.memory(node) == f"v{node}":  # masks and counts become the loop's numbers
+            there[name] = memories.address(node)
+            if memories.name(node) == f"v{node}":  # masks and counts become the loop's numbers
                 self.write(f"as_{name} = real(v{node}, dtype)")
                 there[name] = f"as_{name}.data_ptr()"
         for name, part in names.fixed.items():
             there |= self._weight(name, part)
         self.namespace["places"] = [kernel.slots[name] for name in there]
         self.namespace["kernel"] = kernel.run_at
-        self.namespace["order"] = order or (DOWN if self.reverse != self.backward else UP)
+        self.namespace["every"] = apart or (DOWN if self._down else UP)
+        order = "every"
+        if self.lengths:
+            order = "every._replace(steps=course.lengths, name=course.numbers)"
         addresses = ", ".join(there.values())
-        self.write(f"sums = kernel(places, [{addresses}], (steps, batch), order)")
+        self.write(f"sums = kernel(places, [{addresses}], (steps, batch), {order})")
+
+    def _mask(self) -> str:
+        """Where the mask of resets is; with one alone does the loop tell what steps begin with."""
+        if self.resets:
+            return "course.reset.data_ptr()"
+        if self._backward or not self.memories.begun:
+            return "0"
+        self.write("mask = zeros(steps, batch, dtype=torch.bool)")
+        return "mask.data_ptr()"
 
     def _ref(self, part: Part) -> Ref:
         return self.graph[part.node].attributes[0]
@@ -222,12 +187,13 @@ class Lines:
         return {name: address, f"{name}.down": strides[0], f"{name}.across": strides[1]}
 
 
-def listed(names: Iterable[Any]) -> str:
-    """Names, each with a comma behind it."""
-    return "".join(f"{name}, " for name in names)
+def carry(name: str, begin: str, end: str, **others: str) -> dict[str, str]:
+    """What stands at a carry's slots.
 
-
-def carry(name: str, begin: str, end: str, head: str = "0") -> dict[str, str]:
-    """What stands at a carry's slots."""
-    given = {"begin": begin, "end": end, "head": head, "before": "0", "fresh": "0"}
+    Args:
+        name: of the carry.
+        begin, end: what it begins with, and is left in.
+        others: by slot: head, before, fresh.
+    """
+    given = {"begin": begin, "end": end, "head": "0", "before": "0", "fresh": "0", **others}
     return {f"{name}.{place}": where for place, where in given.items()}

@@ -1,13 +1,17 @@
 """The way back of an ordinary unroll, written out."""
 
 import functools
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 
 import torch
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
-from bptt.fused.lines import Lines, carry, listed
+from bptt.fused import sums
+from bptt.fused.job import Job
+from bptt.fused.lines import Lines, carry
+from bptt.fused.loop import Fixed
+from bptt.fused.memories import listed
 from bptt.fused.passes import Pass
 
 
@@ -15,14 +19,17 @@ def values(lines: Lines, kept: dict[int, str]) -> Callable[..., dict[int, Tensor
     """`values(job, tensors, kept)`: all that there is for the way back, as (rows, ...), by node."""
     _unpack(lines, kept)
     nodes = [*(slot.node for slot in lines.compiled.inputs), *kept]
-    pairs = ", ".join(f"{node}: {lines.view(node)}" for node in nodes)
+    pairs = ", ".join(f"{node}: {lines.memories.view(node)}" for node in nodes)
     lines.write(f"return {{{pairs}}}")
     return lines.function("job, tensors, kept")
 
 
 def _unpack(lines: Lines, kept: dict[int, str]) -> None:
     lines.begin()
-    lines.write(f"({listed(dict.fromkeys(kept.values()))}) = kept" if kept else "")
+    names = list(dict.fromkeys(kept.values()))
+    if names:
+        lines.write(f"({listed(names)}) = kept")
+    lines.write(*(f"{name} = {name}.contiguous()" for name in names))
 
 
 def write(
@@ -39,13 +46,12 @@ def write(
     outputs = [f"dy{i}" for i in range(len(lines.compiled.step.outputs))]
     _unpack(lines, kept)
     lines.write(f"({listed((*outputs, *(f'd{name}' for name in lines.state)))}) = adjoints")
-    taken = {lines.memory(n) for n in (*names.step.values(), *_given(direction))}
+    taken = {lines.memories.name(n) for n in (*names.step.values(), *_given(direction))}
     lines.write(*(f"{name} = {name}.contiguous()" for name in outputs if name in taken))
     lines.fixed((columns.before, direction.before), (columns.after, direction.rest))
     if direction.prepares:
         lines.column("before", columns.before, direction.before)
-    for part in direction.kept:
-        lines.new(part.node)
+    lines.new()
     count = "batch" if apart is None else str(_count(apart))
     begun = _seeds(lines) if apart is None else _nothing(lines, apart)
     order = None if apart is None else apart.rows
@@ -78,7 +84,9 @@ def _seeds(lines: Lines) -> dict[str, str]:
                 f"d{name} = zeros_like({name}) if d{name} is None else d{name}.contiguous()",
                 f"e{leaf} = empty_like({name})",
             )
-            others |= carry(own, f"d{name}.data_ptr()", f"e{leaf}.data_ptr()")
+            anew = {"fresh": f"a{leaf}.data_ptr()"} if lines.resets else {}
+            lines.write(*(f"a{leaf} = zeros_like({name})" for _ in anew))
+            others |= carry(own, f"d{name}.data_ptr()", f"e{leaf}.data_ptr()", **anew)
     return others
 
 
@@ -122,27 +130,47 @@ def _totals(lines: Lines, count: str) -> dict[str, str]:
 
 def _rest(lines: Lines, count: str) -> None:
     """What comes after the loop."""
-    direction, names, sums = lines.direction, lines.direction.names, _summed(lines.direction)
+    direction, names, added = lines.direction, lines.direction.names, _summed(lines.direction)
     if names.outers:
         lines.write(f"({listed(names.outers)}) = sums")
-    totals = [name for node, name in sums.items() if node in names.totals.values()]
+    totals = [name for node, name in added.items() if node in names.totals.values()]
     lines.write(*(f"{name} = {name} if {count} == 1 else total({name}, steps)" for name in totals))
-    given = [sums[n] if n in sums else lines.view(n) for n in direction.rest.given]
+    given = [(n, added[n] if n in added else lines.memories.view(n)) for n in direction.rest.given]
+    if lines.lengths and not direction.is_summed:
+        _rest_that_counts(lines, given)
+        return
     lines.namespace["rest"] = direction.rest.run
     found = listed(f"r{node}" for node in direction.columns.after)
-    lines.write(f"({found}) = rest([{listed(given)}], fixed, steps, rows)")
+    lines.write(f"({found}) = rest([{listed(own for _, own in given)}], fixed, steps, rows)")
+
+
+def _rest_that_counts(lines: Lines, given: Sequence[tuple[int, str]]) -> None:
+    """The same where the padding may hold anything."""
+    lines.namespace["after"] = functools.partial(_after, lines.direction)
+    values = ", ".join(f"{node}: {own}" for node, own in given)
+    found = listed(f"r{node}" for node in lines.direction.columns.after)
+    lines.write(f"({found}) = after(job, {{{values}}}, fixed)")
+
+
+def _after(direction: Direction, job: Job, values: dict[int, Tensor], fixed: Fixed) -> list[Tensor]:
+    found = sums.after(job, direction, direction.rest, values, fixed)
+    return [found[node] for node in direction.columns.after]
 
 
 def _gradients(lines: Lines, end: str) -> Iterator[str]:
-    """Of inputs, the initial state (`end` of each leaf) and the cell's tensors, in this order."""
+    """Of inputs, the initial state (`end` of each leaf), what resets start from and the cell's
+    tensors, in this order.
+    """
     step, direction = lines.compiled.step, lines.direction
     for i, (name, node) in enumerate(zip(lines.inputs, step.d_inputs, strict=True)):
         yield "None" if node is None else f"r{node}.view({name}.shape) if wanted[{i}] else None"
-    carried, first = {memory.name for memory in direction.loop.memories}, len(lines.inputs)
-    for leaf, own in enumerate(direction.names.carried):
-        given = f"{end.format(leaf=leaf)} if wanted[{first + leaf}] else None"
-        yield given if own in carried else "None"
-    yield from _own(lines, first + len(lines.state))
+    carried, number = {memory.name for memory in direction.loop.memories}, len(lines.inputs)
+    for leaves, found in ((lines.state, end), (lines.fresh, "a{leaf}")):
+        for leaf, own in enumerate(direction.names.carried[: len(leaves)]):
+            given = f"{found.format(leaf=leaf)} if wanted[{number}] else None"
+            yield given if own in carried else "None"
+            number += 1
+    yield from _own(lines, number)
 
 
 def _own(lines: Lines, first: int) -> Iterator[str]:

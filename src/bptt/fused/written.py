@@ -1,19 +1,18 @@
 """Ordinary unrolls written out: all that a call of one plan does, as lines of Python.
 
 With few and short sequences a call takes as long to find out what to do as to do it, and a view
-takes as long as many steps of a kernel. So where every step follows the one before it, all
-sequences have all steps and there are no resets, a plan's first call writes down what all of its
-calls do: which memory the kernel reads and fills, by address, and what torch computes beside it.
-They do what `ahead` and `back` do, by the same operations and to the same bits.
+takes as long as many steps of a kernel. So where every step follows the one before it and is one
+that nothing is odd about, a plan's first call writes down what all of its calls do: which memory
+the kernel reads and fills, by address, and what torch computes beside it. Calls with lengths are
+another function than those without, and so are those with resets, and those that run in reverse.
 """
 
 from collections.abc import Callable, Sequence
 
 from torch import Tensor
 
-from bptt import edges
 from bptt.compiler.compiled import Direction
-from bptt.fused import ahead, alone, backward, windows, write_ahead, write_back
+from bptt.fused import alone, backward, windows, write_ahead, write_back
 from bptt.fused.job import Job
 from bptt.fused.lines import Lines
 from bptt.methods import Checkpointed, Full
@@ -24,23 +23,22 @@ LAYOUTS = 32  # of runs, that are remembered of a plan
 
 def written(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Written | None":
     """What all calls of a plan do, where it can be written down and this one is like them."""
+    if job.stored is not None or isinstance(job.method, Checkpointed):
+        return None
+    if not all(map(Tensor.is_contiguous, tensors[sum(job.counts) :])):
+        return None
     course = job.course
-    if course.lengths is not None or course.reset is not None:
-        return None
-    if isinstance(job.method, Checkpointed):
-        return None
-    if job.stored is not None or not all(map(Tensor.is_contiguous, tensors)) or edges.hooked():
-        return None
-    key = "written, reverse" if course.reverse else "written"
+    key = f"written {course.reverse} {course.lengths is None} {course.reset is None}"
     if key not in direction.made:
         direction.made[key] = _made(job, tensors, direction)
     return direction.made[key]
 
 
 def _made(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Written | None":
-    inputs, state, _ = job.counts
-    alike = all(tensor.dtype is job.compiled.dtype for tensor in tensors[: inputs + state])
-    return Written(job, tensors, direction) if alike and ahead.goes(job, direction) else None
+    given = tensors[: sum(job.counts)]
+    alike = all(tensor.dtype is job.compiled.dtype for tensor in given)
+    goes = alike and direction.is_plain and direction.keeps_states
+    return Written(job, tensors, direction) if goes else None
 
 
 class Written:
@@ -66,14 +64,14 @@ class Written:
 
     def _needed(self, lines: Lines) -> dict[int, str]:
         """The memory of each value that the way back needs."""
-        compiled, direction = lines.compiled, self._direction
+        compiled, direction, memories = lines.compiled, self._direction, lines.memories
         if direction is not compiled.forward or not compiled.differentiable:
             return {}
         states = {slot.node for slot in compiled.states}
-        known = {*direction.columns.before, *direction.columns.after, *lines.stored, *states}
+        known = {*direction.columns.before, *direction.columns.after, *memories.stored, *states}
         inputs = {slot.node for slot in compiled.inputs}
         taken = compiled.backward(frozenset()).taken
-        return {node: lines.memory(node) for node in taken if node in known - inputs}
+        return {node: memories.name(node) for node in taken if node in known - inputs}
 
     def back(
         self,
@@ -137,6 +135,8 @@ class _Back:
         if type(job.method) is Full or self._run is None:
             size = windows.size_of(self._width, job.course, self._dtype)
             return self._run if size >= job.course.steps else None
+        if job.course.lengths is not None or job.course.reset is not None:
+            return None
         key = job.method.alike, job.course.steps, job.course.batch
         if key not in self._apart:
             if len(self._apart) == LAYOUTS:
