@@ -103,6 +103,8 @@ class Direction:
     def rest(self) -> Parallel:
         """`after`, given the sums over rows that the loop has added up."""
         columns = self.columns
+        if not columns.sums:
+            return self.after
         given = (*self.after.given, *self.names.totals.values(), *self.names.outers.values())
         return parallel(columns.graph, given, columns.after, self.dtype, self.absent, reuse=True)
 
@@ -255,13 +257,23 @@ class Compiled:
         return self.direction(columns, "d_state", frozenset(missing))
 
     def gathered(self, direction: Direction) -> Direction | None:
-        """A way back whose loop does what comes after it, too; None where that does not pay."""
+        """A way back whose loop does what comes after it, too, or all of that but products; None
+        where that does not pay.
+        """
         if "gathered" not in direction.made:
             direction.made["gathered"] = self._made_gathered(direction)
         return direction.made["gathered"]
 
+    def carrying(self, direction: Direction) -> Direction:
+        """A way back that leaves nothing but what it hands on from step to step."""
+        if "carrying" not in direction.made:
+            columns = split.carrying(direction.columns)
+            direction.made["carrying"] = self.direction(columns, "d_state", direction.absent)
+        return direction.made["carrying"]
+
     def _made_gathered(self, direction: Direction) -> Direction | None:
         columns = split.gathered(direction.columns, NEAR // self.dtype.itemsize)
+        columns = columns or split.by_row(direction.columns)
         if columns is None:
             return None
         try:

@@ -16,7 +16,7 @@ import math
 from collections.abc import Iterable, Sequence
 from typing import NamedTuple
 
-from bptt.compiler.graph import LEAVES, SUMS, Graph, Node
+from bptt.compiler.graph import CONTRACTIONS, LEAVES, SUMS, Graph, Node
 from bptt.compiler.lower import Step
 from bptt.compiler.stages import OPERATIONS
 
@@ -159,6 +159,45 @@ def gathered(columns: Columns, most: int) -> Columns | None:
         before=_boundary(graph, loop, [n for n in columns.carried if n is not None]),
         loop=tuple(sorted(loop)),
         kept=tuple(dict.fromkeys(kept)),
+        sums=tuple(sums),
+    )
+
+
+def carrying(columns: Columns) -> Columns:
+    """The columns of a way back that leaves nothing but what it hands on from step to step."""
+    carried = [n for n in columns.carried if n is not None]
+    loop = set(columns.loop) & columns.graph.ancestors(carried)
+    before = _boundary(columns.graph, loop, carried)
+    return columns._replace(before=before, loop=tuple(sorted(loop)), kept=(), after=(), sums=())
+
+
+def by_row(columns: Columns) -> Columns | None:
+    """The columns of a way back whose loop does all that comes after it but products.
+
+    A layer norm's derivative, say, takes ten operations on a row that is at hand in the loop; after
+    it each of them would go through memory. Sums over rows are the loop's as well.
+
+    Args:
+        columns: of the way back.
+
+    Returns:
+        None where nothing but products comes after the loop.
+    """
+    graph, loop = columns.graph, set(columns.loop)
+    late = _ancestors_outside(graph, columns.after, {*loop, *columns.given, *columns.before})
+    products = [n for n in late if graph[n].op in CONTRACTIONS]
+    apart = late & (graph.descendants(products) | set(products))
+    rows = {n for n in late - apart if graph[n].op not in (*SUMS, *_FREE, *LEAVES)}
+    if all(graph[n].op in _MOVES for n in rows):
+        return None
+    loop |= rows
+    sums = [n for n in sorted(late) if graph[n].op == "total" and graph[n].operands[0] in loop]
+    near = loop | set(_leaves(graph, ("d_state",)))
+    kept = [o for n in sorted(late - rows) if n not in sums for o in graph[n].operands if o in near]
+    return columns._replace(
+        before=_boundary(graph, loop, [n for n in columns.carried if n is not None]),
+        loop=tuple(sorted(loop)),
+        kept=tuple(dict.fromkeys([*kept, *(n for n in columns.after if n in near)])),
         sums=tuple(sums),
     )
 

@@ -4,12 +4,30 @@ So do those of a short `Truncated` unroll, or of a stream's window, in which no 
 the end of the one before.
 """
 
+from typing import NamedTuple
+
+from torch import Tensor
+
+from bptt.backends.cpu import kernel
 from bptt.fused import runs
 from bptt.fused.job import Job
-from bptt.fused.passes import Layout, Pass
+from bptt.fused.passes import Layout
 
 
-def rows(job: Job, size: int) -> Pass | None:
+class Alone(NamedTuple):
+    """Runs that do not meet.
+
+    Attributes:
+        rows: where they go.
+        reached, owners: those that arrive at the initial state, and whose it is.
+    """
+
+    rows: kernel.Rows
+    reached: Tensor
+    owners: Tensor
+
+
+def rows(job: Job, size: int) -> Alone | None:
     """The runs of a job without lengths and resets, where they are such.
 
     Args:
@@ -19,7 +37,10 @@ def rows(job: Job, size: int) -> Pass | None:
     if job.method.alike is None:
         return None
     laid = runs.layout(job.course, job.method, size)
-    return laid.parts[0].groups[0].passes[0] if laid and _is_one_call(laid) else None
+    if laid is None or not _is_one_call(laid):
+        return None
+    (found,) = laid.parts[0].groups[0].passes
+    return Alone(found.legs[0].rows, found.reached, found.owners)
 
 
 def _is_one_call(laid: Layout) -> bool:
@@ -29,4 +50,5 @@ def _is_one_call(laid: Layout) -> bool:
     (part,) = laid.parts
     if len(part.untouched) or [len(group.passes) for group in part.groups] != [1]:
         return False
-    return part.groups[0].passes[0].source is None
+    (leg,) = part.groups[0].passes[0].legs
+    return leg.source is None

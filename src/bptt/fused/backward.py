@@ -56,7 +56,7 @@ def run(
     values: Values,
     adjoints: Sequence[Tensor | None],
     rooms: Rooms | None = None,
-    going: Callable[[Rows], Rows] | None = None,
+    going: Callable[[Values], Values] | None = None,
 ) -> Adjoints:
     """Take dE/d(outputs) and dE/d(final state) back.
 
@@ -68,24 +68,25 @@ def run(
         values: what was kept on the way forward.
         adjoints: of outputs and final state; None where nothing was used.
         rooms: used by one segment after another: what it returns holds until the next one runs.
-        going: gives what a loop keeps that reads such; None: every loss goes to the first step.
+        going: gives what a loop leaves that reads such; None: every loss goes to the first step.
     """
     course, anew = job.course, Rows()
     count = len(adjoints) - len(given.initial)
     values = {**values, **_losses(job, adjoints[:count])}
     values.update(computed(direction.before, direction.columns.before, values, fixed, course))
     if going is not None:
-        kept, end = going(memories(job, direction, values, fixed)), Rows()
+        values.update(going(values))
+        end = Rows()
     else:
         begin = seeds(job, direction, given.initial, adjoints[count:])
         room = room_of(job, direction, begin, None, rooms)
-        kept, end = room.kept, room.end
+        end = room.end
         if rooms is not None and repeats(job, direction):
             room.run(job, direction, values, fixed, back=True)
         else:
             anew = _loop(job, direction, memories(job, direction, values, fixed), room)
-    add_kept(direction, kept, values)
-    found = sums.after(job, direction, direction.after, values, fixed)
+        add_kept(direction, room.kept, values)
+    found = sums.after(job, direction, direction.rest, values, fixed)
     return _adjoints(job, direction, given, found, end, anew)
 
 

@@ -136,8 +136,8 @@ def loop(
     begin: Rows,
     end: Rows,
     reset: tuple | None,
-) -> None:
-    """Run a loop once.
+) -> list[Tensor]:
+    """Run a loop once; gives the sums of products over rows that it adds up.
 
     Args:
         job: what is run.
@@ -149,10 +149,10 @@ def loop(
         reset: a kernel's `Reset`, or None.
     """
     if direction.loop.stages:
-        compiled(job, direction).run(memories, rows, begin, end, reset, shape)
-        return
+        return compiled(job, direction).run(memories, rows, begin, end, reset, shape)
     for name, first in begin.items():  # a state that no step changes
         end[name].copy_(_unchanged(rows, first, name, reset))
+    return []
 
 
 def compiled(job: Job, direction: Direction) -> kernel.Kernel:

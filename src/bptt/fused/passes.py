@@ -5,10 +5,11 @@ through too. What they leave at a step is added up before anything else is made 
 way back is linear: so runs that meet go on as one. The first pass takes every piece back with its
 own run alone. The second takes it back again, but begins with what the first has left of the next
 piece: with its own run and the next one. The n-th begins with n - 1 runs of later pieces, and goes
-as far as the one that began last does; what it leaves at those steps takes the place of what the
-passes before have left there. So each step ends with the sum of all runs through it, in as many
-steps as those runs have, and nothing has to be added up, nor does a piece wait for another within a
-pass.
+as far as the one that began last does. So the last pass through a step comes with the sum of all
+runs through it, and that alone computes gradients there: earlier ones only carry adjoints on. A
+pass through a piece has therefore two legs at most: over steps that later passes go through again,
+then through those that none does. They take as many steps as the runs have, and nothing has to be
+added up, nor does a piece wait for another within a pass.
 
 A reset ends a run; losses before it are a run of their own. So no loop meets any.
 
@@ -34,23 +35,35 @@ Ints = np.ndarray
 Window = tuple[int, int]
 
 
-class Pass(NamedTuple):
-    """Rows of a group that go back once more.
+class Leg(NamedTuple):
+    """Rows of a group that go back some steps.
 
     Attributes:
         rows: where they go.
         active: which of the group's they are; None for all.
-        source: what each begins with, among the last pass's results for each row of the group, then
-            what each sequence came to in the last pass, and in this one, in groups before; None
-            where all begin with nothing.
-        edge, over: rows that the next group goes on from, and their sequences.
-        reached, owners: rows that arrive at the initial state, in no later pass again, and theirs.
-        left, parted: rows that arrive at a reset, in no later pass again, and theirs.
+        source: what each begins with, among the last pass's results for each row of the group, this
+            one's, what each sequence came to in the last pass, and in this one, in groups before;
+            None where all begin with nothing.
+        last: whether no later pass goes through these steps.
     """
 
     rows: kernel.Rows
     active: Tensor | None
     source: Tensor | None
+    last: bool
+
+
+class Pass(NamedTuple):
+    """Rows of a group that go back once more.
+
+    Attributes:
+        legs: one after the other.
+        edge, over: rows that the next group goes on from, and their sequences.
+        reached, owners: rows that arrive at the initial state, in no later pass again, and theirs.
+        left, parted: rows that arrive at a reset, in no later pass again, and theirs.
+    """
+
+    legs: list[Leg]
     edge: Tensor
     over: Tensor
     reached: Tensor
@@ -221,42 +234,59 @@ class _Rows:
     def _passes(self, found: list[tuple[Ints, Ints, Ints]]) -> list[Pass]:
         own, made = self.laid.pieces, []
         done = np.zeros(len(self.inside), dtype=bool)
+        again = self.high  # where the next pass's steps begin
         for number, (oldest, floor, active) in reversed(list(enumerate(found))):
             arrives = active & ~done & (own.start[oldest] >= self.low) & own.arrives[oldest]
             done |= arrives
-            made.append(self._pass(number, active, floor, arrives, own.leaves[oldest]))
+            legs = self._legs(number, active, floor, again)
+            made.append(self._pass(legs, active, arrives, own.leaves[oldest]))
+            again = np.where(active, floor, again)
         return made[::-1]
 
-    def _pass(self, number: int, active: Ints, floor: Ints, arrives: Ints, leaves: Ints) -> Pass:
+    def _pass(self, legs: list[Leg], active: Ints, arrives: Ints, leaves: Ints) -> Pass:
+        places = []
+        for rows in (active & self.earliest, arrives & ~leaves, arrives & leaves):
+            found = np.flatnonzero(rows)
+            places += [torch.from_numpy(found), torch.from_numpy(self.sequence[found])]
+        return Pass(legs, *places)
+
+    def _legs(self, number: int, active: Ints, floor: Ints, again: Ints) -> list[Leg]:
+        """Down to where the next pass's steps begin, and on to its own floor."""
+        source = self._source(number)
+        begun = len(self.inside) + np.arange(len(self.inside))  # behind the first leg
+        onward = np.where(again < self.high, begun, source)
+        legs = [
+            self._leg(active & (again < self.high), self.high, again, source, last=False),
+            self._leg(active & (floor < again), again, floor, onward, last=True),
+        ]
+        return [leg for leg in legs if leg is not None]
+
+    def _leg(self, active: Ints, high: Ints, low: Ints, source: Ints, *, last: bool) -> Leg | None:
         rows = np.flatnonzero(active)
-        edge = np.flatnonzero(self.earliest[rows])
-        left, reached = (np.flatnonzero((arrives & kind)[rows]) for kind in (leaves, ~leaves))
-        own = self.sequence[rows]
-        source = self._source(number)[rows]
-        nothing = number == 0 and bool((source < len(self.inside)).all())
-        places = [torch.from_numpy(part) for part in (
-            edge, own[edge], reached, own[reached], left, own[left])]  # fmt: skip
-        return Pass(
-            self._kernel_rows(rows, floor[rows]),
-            None if len(rows) == len(active) else torch.from_numpy(rows),
-            None if nothing else torch.from_numpy(source),
-            *places,
+        if not len(rows):
+            return None
+        whole, source = len(rows) == len(active), source[rows]
+        return Leg(
+            self._kernel_rows(self.sequence[rows], high[rows], low[rows]),
+            None if whole else torch.from_numpy(rows),
+            None if whole and (source == rows).all() else torch.from_numpy(source),
+            last,
         )
 
     def _source(self, number: int) -> Ints:
-        """What rows begin with: the pass before has left nothing where it is the first."""
+        """What rows begin with: before the first pass, each with its own row, which is nothing."""
         size, batch, own = len(self.inside), self.laid.course.batch, self.laid.pieces
+        behind = 2 * size + self.sequence
         if number == 0:
-            source = np.where(own.final[self.inside], size + self.sequence, np.arange(size))
+            source = np.where(own.final[self.inside], behind, np.arange(size))
         else:
-            source = np.where(self.follows, np.arange(size) + 1, size + self.sequence)
-        return np.where(self.high < own.end[self.inside], size + batch + self.sequence, source)
+            source = np.where(self.follows, np.arange(size) + 1, behind)
+        return np.where(self.high < own.end[self.inside], behind + batch, source)
 
-    def _kernel_rows(self, rows: Ints, floor: Ints) -> kernel.Rows:
+    def _kernel_rows(self, own: Ints, high: Ints, low: Ints) -> kernel.Rows:
         reverse = self.laid.course.reverse
-        high, own = self.high[rows], self.sequence[rows]
         time = self.laid.counts[own] - high if reverse else high - 1
-        given = own, time - self.window[0], high - floor
+        given = own, time - self.window[0], high - low
         name = None
         if self.laid.named:
             name = b"".join(part.tobytes() for part in given)

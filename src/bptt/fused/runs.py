@@ -1,7 +1,7 @@
 """Runs back through time: what passes through their pieces read and leave (`passes.py`)."""
 
 import functools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import torch
 from torch import Tensor
@@ -9,9 +9,11 @@ from torch import Tensor
 from bptt.compiler.compiled import Direction
 from bptt.course import Course
 from bptt.fused import passes
-from bptt.fused.job import Job
-from bptt.fused.loop import Rows, loop
-from bptt.fused.passes import Group, Layout, Part, Pass
+from bptt.fused.forward import add_kept
+from bptt.fused.job import Job, Values
+from bptt.fused.legs import Legs
+from bptt.fused.loop import Fixed, Rows
+from bptt.fused.passes import Group, Layout, Leg, Part, Pass
 from bptt.methods.spans import Spans, Way
 
 LAYOUTS = 32  # that are remembered
@@ -49,14 +51,17 @@ class Runs:
         direction: the way back.
         laid: where the runs lie.
         seeds: by carry, (B, width) adjoints of the final state.
+        fixed: what the direction computes once.
 
     Attributes:
         end: by carry, (B, width) what has arrived at the initial state.
         anew: and at resets.
     """
 
-    def __init__(self, job: Job, direction: Direction, laid: Layout, seeds: Rows) -> None:
-        self._job, self._direction = job, direction
+    def __init__(
+        self, job: Job, direction: Direction, laid: Layout, seeds: Rows, fixed: Fixed
+    ) -> None:
+        self._job, self._direction, self._fixed = job, direction, fixed
         self.end = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
         self.anew = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
         self._rooms: Rows = {}  # what a part keeps lies where the last one's did
@@ -64,22 +69,24 @@ class Runs:
         for name, seed in seeds.items():
             self.end[name][laid.resting] = seed[laid.resting]
 
-    def run(self, part: Part, reads: Rows) -> Rows:
-        """Adjoints kept at each step of a part, summed over the runs, until the next part runs.
+    def run(self, part: Part, values: Values) -> Values:
+        """What the loop keeps at each step of a part, until the next part runs, and its sums.
 
         Args:
             part: what goes back.
-            reads: what the loop reads in its rows.
+            values: what there is for the way back, in its rows.
         """
         (start, stop), batch = part.window, self._job.course.batch
         kept = self._room((stop - start) * batch)
         if len(part.untouched):
             for leaf in kept.values():
                 leaf.index_fill_(0, part.untouched, 0.0)
+        legs = Legs(self._job, self._direction, values, self._fixed, kept)
         for group in part.groups:
-            first, last = ((time - start) * batch for time in group.window)
-            self._group(group, self._reads(reads, kept, slice(first, last)))
-        return kept
+            first, last = group.window
+            self._group(group, legs, (first - start, last - start))
+        add_kept(self._direction, kept, legs.sums)
+        return legs.sums
 
     def _room(self, rows: int) -> Rows:
         """Memory for what the loop keeps."""
@@ -92,46 +99,40 @@ class Runs:
             found[name] = room[:rows]
         return found
 
-    def _reads(self, reads: Rows, kept: Rows, rows: slice) -> Rows:
-        """What the loop reads and fills in a group of rows."""
-        steps = self._direction.names.step
-        own = {name: reads[name][rows] for name in steps}
-        return {**reads, **own, **{name: leaf[rows] for name, leaf in kept.items()}}
-
-    def _group(self, group: Group, memories: Rows) -> None:
+    def _group(self, group: Group, legs: Legs, window: tuple[int, int]) -> None:
         """All passes; what sequences come to counts for the next group, not for this one."""
         results = {n: s.new_zeros(group.size, *s.shape[1:]) for n, s in self._through[0].items()}
         through = list(self._through)
         for number, one in enumerate(group.passes, 1):
-            end = self._pass(one, number, group.window, memories, results)
-            results = _spread(one.active, end, results)
+            goes = functools.partial(legs.run, window=window)
+            results = self._pass(one, goes, results, self._through[number - 1 : number + 1])
             at = through[min(number, len(through) - 1)]
-            after = {n: at[n].index_copy(0, one.over, leaf[one.edge]) for n, leaf in end.items()}
+            after = {
+                name: at[name].index_copy(0, one.over, leaf.index_select(0, one.edge))
+                for name, leaf in results.items()
+            }
             through[number : number + 1] = [after]
         self._through = through
 
     def _pass(
-        self, one: Pass, number: int, window: tuple[int, int], memories: Rows, results: Rows
+        self, one: Pass, goes: Callable[..., Rows], results: Rows, through: Sequence[Rows]
     ) -> Rows:
-        """What rows come to."""
-        begin = self._begin(one, number, results)
-        end = {name: torch.empty_like(leaf) for name, leaf in begin.items()}
-        names, own = self._direction.names.sequence, one.rows.sequence
-        assert own is not None
-        apart = {name: memories[name].index_select(0, own) for name in names}
-        shape = window[1] - window[0], self._job.course.batch
-        loop(self._job, self._direction, {**memories, **apart}, shape, one.rows, begin, end, None)
-        for name, leaf in end.items():
+        """What rows have come to behind one more pass."""
+        found = results
+        for leg in one.legs:
+            end = goes(leg, begin=_begin(leg, [results, found, *through]))
+            found = _spread(leg.active, end, found)
+        for name, leaf in found.items():
             _add(self.end[name], one.owners, leaf, one.reached)
             _add(self.anew[name], one.parted, leaf, one.left)
-        return end
+        return found
 
-    def _begin(self, one: Pass, number: int, results: Rows) -> Rows:
-        """What rows begin with."""
-        if one.source is None:
-            return results
-        known = [results, *self._through[number - 1 : number + 1]]
-        return {n: torch.cat([k[n] for k in known]).index_select(0, one.source) for n in results}
+
+def _begin(leg: Leg, known: Sequence[Rows]) -> Rows:
+    """What rows begin with, among these."""
+    if leg.source is None:
+        return known[0]
+    return {n: torch.cat([k[n] for k in known]).index_select(0, leg.source) for n in known[0]}
 
 
 def _spread(active: Tensor | None, end: Rows, results: Rows) -> Rows:

@@ -66,12 +66,15 @@ def run(
     adjoints: Sequence[Tensor | None],
 ) -> Adjoints:
     """Take dE/d(outputs) and dE/d(final state) back; the arguments are those of `backward.run`."""
+    whole = job.compiled.gathered(direction) or direction
+    size = size_of(made(whole), job.course, job.compiled.dtype)
+    laid = runs.layout(job.course, job.method, size)
+    if laid is not None:
+        way = _Way(job, given, fixed, whole, values, adjoints)
+        return way.apart([laid] if is_linear(direction) else way.phases(size))
     way = _Way(job, given, fixed, direction, values, adjoints)
     size = size_of(width(direction), job.course, job.compiled.dtype)
-    laid = runs.layout(job.course, job.method, size)
-    if laid is None:
-        return way.whole() if size >= job.course.steps else way.through(size)
-    return way.apart([laid] if is_linear(direction) else way.phases(size))
+    return way.whole() if size >= job.course.steps else way.through(size)
 
 
 class _Way:
@@ -120,7 +123,7 @@ class _Way:
         left, ends = self._left(), list[tuple[list, list]]()
         seeds = backward.seeds(self.job, self.direction, self.given.initial, self.final)
         for laid in layouts:
-            going = runs.Runs(self.job, self.direction, laid, seeds)
+            going = runs.Runs(self.job, self.direction, laid, seeds, self.fixed)
             for part in laid.parts:
                 window = Stretch(self.job.course, *part.window)
                 losses = runs.entering(laid, part, self._losses(window))
@@ -146,6 +149,11 @@ class _Way:
         own = self.given._replace(inputs=[window.take(leaf) for leaf in self.given.inputs])
         known = {node: value[window.rows] for node, value in self.values.items()}
         return backward.run(part, own, self.fixed, self.direction, known, adjoints, **how)
+
+
+def made(direction: Direction) -> int:
+    """Numbers that a direction makes for each row and does not leave."""
+    return 0 if direction.is_summed else width(direction)
 
 
 def width(direction: Direction) -> int:

@@ -8,11 +8,11 @@ from torch import Tensor
 
 from bptt.compiler.compiled import Direction
 from bptt.fused import sums
+from bptt.fused.alone import Alone
 from bptt.fused.job import Job
 from bptt.fused.lines import Lines, carry
 from bptt.fused.loop import Fixed
 from bptt.fused.memories import listed
-from bptt.fused.passes import Pass
 
 
 def values(lines: Lines, kept: dict[int, str]) -> Callable[..., dict[int, Tensor]]:
@@ -33,7 +33,7 @@ def _unpack(lines: Lines, kept: dict[int, str]) -> None:
 
 
 def write(
-    lines: Lines, kept: dict[int, str], apart: Pass | None = None
+    lines: Lines, kept: dict[int, str], apart: Alone | None = None
 ) -> Callable[..., list[Tensor | None]]:
     """`back(job, tensors, kept, adjoints, wanted) -> gradients`, all steps at once.
 
@@ -90,7 +90,7 @@ def _seeds(lines: Lines) -> dict[str, str]:
     return others
 
 
-def _nothing(lines: Lines, apart: Pass) -> dict[str, str]:
+def _nothing(lines: Lines, apart: Alone) -> dict[str, str]:
     """Nothing, which runs begin with but for their losses."""
     others, arrived = dict[str, str](), functools.partial(_arrived, apart)
     lines.namespace["arrived"] = arrived
@@ -104,13 +104,13 @@ def _nothing(lines: Lines, apart: Pass) -> dict[str, str]:
     return others
 
 
-def _count(apart: Pass) -> int:
+def _count(apart: Alone) -> int:
     """How many runs go back."""
     assert apart.rows.sequence is not None
     return len(apart.rows.sequence)
 
 
-def _arrived(apart: Pass, end: Tensor, state: Tensor) -> Tensor:
+def _arrived(apart: Alone, end: Tensor, state: Tensor) -> Tensor:
     """What runs have left at the initial state."""
     total = end.new_zeros(len(state), end.shape[1])
     total.index_add_(0, apart.owners, end.index_select(0, apart.reached))
