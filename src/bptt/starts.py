@@ -30,10 +30,32 @@ def before(course: Course, after: Tensor, first: Tensor, fresh: Tensor | None) -
             found[course.lengths[live] - 1, own] = first[live]
     else:
         found[1:], found[0] = after[:-1], first
-    if course.reset is not None and fresh is not None:
-        anew = course.reset.flatten().nonzero().flatten()
-        found.flatten(0, 1).index_copy_(0, anew, fresh.index_select(0, anew % course.batch))
+    if fresh is not None:
+        _start_anew(course, found.flatten(0, 1), fresh)
     return found
+
+
+def anew(course: Course, begun: Tensor, fresh: Tensor) -> Tensor:
+    """(T * B, ...) a copy of what steps begin with where nothing starts afresh, with what does.
+
+    Args:
+        course: who steps when.
+        begun: (T * B, ...) one leaf.
+        fresh: (B, ...) what resets start from.
+
+    >>> course = Course(3, 1, None, torch.tensor([[False], [False], [True]]), False)
+    >>> anew(course, torch.ones(3, 1), torch.tensor([[9.0]])).flatten().tolist()
+    [1.0, 1.0, 9.0]
+    """
+    found = begun.clone()
+    _start_anew(course, found, fresh)
+    return found
+
+
+def _start_anew(course: Course, begun: Tensor, fresh: Tensor) -> None:
+    if course.reset is not None:
+        rows = course.reset.flatten().nonzero().flatten()
+        begun.index_copy_(0, rows, fresh.index_select(0, rows % course.batch))
 
 
 def around(course: Course, first: Sequence[Tensor], fresh: Sequence[Tensor] | None) -> list[Tensor]:

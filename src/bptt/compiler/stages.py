@@ -10,9 +10,11 @@ chunks and concatenations are gone: they have become offsets.
     Elman, forward:  width H:  v0 = Product(s, Ws)    v1 = Read(p)    v2 = v0 + v1    v3 = tanh(v2)
                                store v3 in s (for the next step) and in states
 
-Memory is of ten kinds:
+Memory is of eleven kinds:
 
     step      (T, B, width)  one row per time and sequence
+    begun     the same, only read; rows that start afresh may be read elsewhere, one per sequence:
+              of states before each step, where resets are not stored among them
     trail     (T, R, width)  one row per time and running row, where rows share a sequence
     sequence  (B, width)     one row per sequence, only read
     weight    (width,)       the same for all rows, only read
@@ -32,7 +34,8 @@ registers only; stored, it is 0 or 1.
 from typing import NamedTuple
 
 KINDS = (
-    "step", "trail", "sequence", "weight", "matrix", "carry", "scratch", "sum", "pile", "outer"
+    "step", "begun", "trail", "sequence", "weight", "matrix", "carry", "scratch", "sum", "pile",
+    "outer",
 )  # fmt: skip
 
 
@@ -76,7 +79,7 @@ class Call(NamedTuple):
 class Product(NamedTuple):
     """`sum over k < count of memory[row, offset + k] * matrix[k, column + j]`.
 
-    `memory` is a step, trail, carry or scratch memory that this stage does not store to.
+    `memory` is a step, begun, trail, carry or scratch memory that this stage does not store to.
     """
 
     memory: str

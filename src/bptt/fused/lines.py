@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from bptt import starts
 from bptt.backends.cpu.kernel import Rows
 from bptt.compiler.arrange import Part
 from bptt.compiler.compiled import Direction
@@ -65,7 +66,8 @@ class Lines:
         self.namespace: dict[str, Any] = {
             "torch": torch, "empty": torch.empty, "empty_like": torch.empty_like,
             "zeros": torch.zeros, "zeros_like": torch.zeros_like, "fill": ctypes.memset,
-            "total": total, "computed": computed, "real": real, "dtype": self._dtype,
+            "anew": starts.anew, "total": total, "computed": computed, "real": real,
+            "dtype": self._dtype,
         }  # fmt: skip
         self._lines: list[str] = []
 
@@ -138,6 +140,9 @@ class Lines:
             if memories.name(node) == f"v{node}":  # masks and counts become the loop's numbers
                 self.write(f"as_{name} = real(v{node}, dtype)")
                 there[name] = f"as_{name}.data_ptr()"
+        for name in kernel.begun:
+            leaf = memories.anew(names.step[name])
+            there[f"{name}.fresh"] = "0" if leaf is None else f"f{leaf}.data_ptr()"
         for name, part in names.fixed.items():
             there |= self._weight(name, part)
         self.namespace["places"] = [kernel.slots[name] for name in there]

@@ -12,7 +12,6 @@ from typing import Any
 
 from bptt.compiler.compiled import Direction
 from bptt.fused.job import Job
-from bptt.fused.loop import shifted
 
 
 class Memories:
@@ -27,7 +26,7 @@ class Memories:
         stored: the nodes that loops keep.
         shown: the outputs' nodes, and whether the caller gets copies.
         wholes: the nodes of states whose memory holds what the first step begins with, too: what
-            steps begin with lies in it a step earlier.
+            steps begin with lies in it a step earlier, but for resets.
         begun: the nodes of what each step begins with, where that is stored by itself, by leaf.
         bare: nodes that have (steps, batch, ...) memory of their own, for the caller.
     """
@@ -38,7 +37,9 @@ class Memories:
         self._leaves = {part.leaf: part.node for part in forward.kept if part.leaf is not None}
         self.stored = {part.node for part in (*forward.kept, *direction.kept)}
         own = forward.reads_states
-        self.wholes = set(self._leaves.values()) if own and shifted(job.course) else set[int]()
+        shifted = own and (job.course.lengths is None or not self._reverse)
+        self.wholes = set(self._leaves.values()) if shifted else set[int]()
+        self._resets = job.course.reset is not None
         self.begun = dict(_taken(job, forward)) if own and not self.wholes else dict[int, int]()
         self.shown = list(_shown(job, forward))
         alone = {node for node, copied in self.shown if not copied}
@@ -65,6 +66,15 @@ class Memories:
 
     def view(self, node: int) -> str:
         """A value as (rows, ...)."""
+        found, leaf = self._lying(node), self.anew(node)
+        return found if leaf is None else f"anew(course, {found}, f{leaf})"
+
+    def anew(self, node: int) -> int | None:
+        """The leaf of the state that a value is, where resets are not in its memory."""
+        op, attributes = self._graph[node].op, self._graph[node].attributes
+        return attributes[0] if op == "state" and self._resets and self.wholes else None
+
+    def _lying(self, node: int) -> str:
         name, later = self.name(node), self._is_later(node)
         if self._graph[node].op in ("input", "d_output") or node in self.bare:
             return f"{name}.view({listed(('rows', *self._graph[node].shape))})"

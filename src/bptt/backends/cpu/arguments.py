@@ -36,7 +36,9 @@ class Arguments:
         kinds = {kind: [] for kind in KINDS}
         for memory in loop.memories:
             kinds[memory.kind].append(memory)
-        self._steps = [(m.name, slots[m.name], m.width) for m in kinds["step"]]
+        steps = kinds["step"] + kinds["begun"]
+        self._steps = [(m.name, slots[m.name], m.width) for m in steps]
+        self._fresh = [slots[f"{m.name}.fresh"] for m in kinds["begun"]]
         self._trails = [(m.name, slots[m.name], m.width) for m in kinds["trail"]]
         self._sequences = [(m.name, slots[m.name], m.width) for m in kinds["sequence"]]
         self._weights = [(m.name, slots[m.name], m.width) for m in kinds["weight"]]
@@ -92,6 +94,8 @@ class Arguments:
         ):
             for name, slot, width in kind:
                 block[slot] = _address(name, memories[name], rows, width, self._dtype)
+        for slot in self._fresh:
+            block[slot] = 0
         for name, slot, wanted in self._matrices:
             matrix = memories[name]
             if matrix.dtype is not self._dtype or matrix.shape != wanted:

@@ -4,7 +4,7 @@ from collections.abc import Iterator
 
 from bptt.compiler.stages import OPERATIONS, Call, Loop, Memory, Outer, Product, Read, Stage
 
-SOURCES = ("step", "trail", "sequence", "carry", "scratch", "sum", "pile")
+SOURCES = ("step", "begun", "trail", "sequence", "carry", "scratch", "sum", "pile")
 TARGETS = ("step", "trail", "carry", "scratch", "sum", "pile")
 
 

@@ -55,6 +55,8 @@ def addresses(stage: Stage, layout: Layout) -> list[str]:
     """The names of the addresses that the stage's columns need."""
     names = [layout.read(value.memory)[0] for value in stage.values if isinstance(value, Read)]
     names += [layout.write(store.memory)[0] for store in (*stage.stores, *stage.reductions)]
+    read = {value.memory for value in stage.values if isinstance(value, Read)}
+    names += [f"fresh_{name}" for name in layout.begun if name in read]
     return list(dict.fromkeys(names))
 
 
@@ -65,6 +67,10 @@ def _rows(stage: Stage, layout: Layout) -> Iterator[str]:
     pairs += [(name, layout.write(name)) for name in writes]
     for name, (address, row) in dict.fromkeys(pairs):
         yield f"{row} = {address}{layout.row(name)}"
+        if name in layout.begun:
+            yield f"if fresh_{name} != 0:"
+            yield "    if is_set(mask, at):"
+            yield f"        {row} = fresh_{name} + integer(sequence, r) * {layout.pitch(name)}"
 
 
 def _plus(offset: int) -> str:

@@ -20,7 +20,7 @@ def fetched(stages: tuple[Stage, ...], layout: Layout) -> Ranges:
     for stage in stages:
         reads = [value for value in stage.values if isinstance(value, Read)]
         for name, begin, *_ in (*reads, *stage.stores):
-            if layout.memories[name].kind == "step":
+            if layout.memories[name].kind in ("step", "begun"):
                 low, high = found.get(name, (begin, begin))
                 end = min(begin + stage.width, layout.memories[name].width)
                 found[name] = min(low, begin), max(high, end)

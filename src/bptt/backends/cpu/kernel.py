@@ -26,6 +26,7 @@ class Kernel:
         dtype: of all its numbers.
         source: the generated source.
         slots: the place of each argument by name.
+        begun: the names of memories that may be told what resets start from.
     """
 
     def __init__(self, loop: Loop, dtype: torch.dtype, machine: simd.Machine) -> None:
@@ -33,6 +34,7 @@ class Kernel:
         made = program(loop, lanes, machine.registers, dtype.itemsize)
         self.loop, self.dtype, self.source = loop, dtype, made.source
         self.slots = made.slots
+        self.begun = [memory.name for memory in loop.memories if memory.kind == "begun"]
         scratch.keep_freed()
         self._arguments = Arguments(loop, dtype, made.slots)
         self._effort, self._weights = made.effort, made.weights

@@ -3,6 +3,7 @@
 A name in the source is a prefix and the memory's name:
 
     all_x    address of a memory given by the caller, or of a scratch memory's first row
+    fresh_x  of a begun memory, where rows are read that start afresh
     old_s    a carry's rows as the step found them      new_s    as it leaves them
     row_x    the row of `all_x` at hand
     was_s    the row at hand of `old_s`             will_s   the row at hand of `new_s`
@@ -57,10 +58,16 @@ class Layout(NamedTuple):
         """Whether rows have places of their own at each step."""
         return any(memory.kind == "trail" for memory in self.memories.values())
 
+    @property
+    def begun(self) -> list[str]:
+        """The names of memories of which rows that start afresh may be read elsewhere."""
+        return [memory.name for memory in self.memories.values() if memory.kind == "begun"]
+
     def row(self, name: str) -> str:
         """Where row `r` begins, from the memory's address: the rest of a sum."""
         kind, pitch = self.memories[name].kind, self.pitch(name)
-        places = {"step": "at", "trail": "behind", "sequence": "integer(sequence, r)"}
+        places = {"step": "at", "begun": "at", "trail": "behind"}
+        places["sequence"] = "integer(sequence, r)"
         index = places.get(kind, "r")
         return "" if kind == "weight" else f" + {index} * {pitch}"
 

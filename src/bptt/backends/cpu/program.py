@@ -21,7 +21,7 @@ from bptt.backends.cpu.weights import packed
 from bptt.compiler.stages import Loop, Outer
 
 ENTRIES = ("pack", "run")
-ROWS = ("step", "trail", "sequence")  # memories of the caller that have rows
+ROWS = ("step", "begun", "trail", "sequence")  # memories of the caller that have rows
 TOGETHER = 768 << 10  # bytes of weights from which on threads may share the columns of a few rows
 
 
@@ -134,6 +134,7 @@ def _step_arguments(parts: _Parts) -> list[str]:
         "packed",
         *own,
         *(f"all_{name}" for name in given),
+        *(f"fresh_{name}" for name in parts.layout.begun),
     ]
     return list(dict.fromkeys(found))
 
@@ -281,6 +282,8 @@ def _fetch(parts: _Parts) -> Iterator[str]:
     for memory in parts.layout.memories.values():
         if memory.kind in (*ROWS, "weight"):
             yield f"all_{memory.name} = {take(memory.name)}"
+            if memory.kind == "begun":
+                yield f"fresh_{memory.name} = {take(f'{memory.name}.fresh')}"
         elif memory.kind == "carry":
             for part in ("begin", "end", "fresh", "head", "before"):
                 yield f"{part}_{memory.name} = {take(f'{memory.name}.{part}')}"

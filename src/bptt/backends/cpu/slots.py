@@ -19,9 +19,9 @@
 Beside them, per memory: its address; of a matrix also its strides in numbers, `down` from k to
 k + 1 and `across` from column to column; of a carry, in place of its address, `begin`, `end`,
 `fresh`, `head`, where what it begins with is stored too, and `before`, a step memory where, with a
-mask, it is stored before each step; of a sum `end` alone, of an outer memory where the totals of
-the shares lie, one (K, N) after the other. All but `begin` are null where nothing is
-wanted.
+mask, it is stored before each step; of a begun memory also `fresh`, read in its place at resets; of
+a sum `end` alone, of an outer memory where the totals of the shares lie, one (K, N) after the
+other. All but `begin` and addresses are null where nothing is wanted.
 """
 
 from bptt.compiler.stages import Loop
@@ -33,6 +33,7 @@ HEAD = (
 )  # fmt: skip
 PARTS = {
     "matrix": ("", ".down", ".across"),
+    "begun": ("", ".fresh"),
     "carry": (".begin", ".end", ".fresh", ".head", ".before"),
     "scratch": (),
     "sum": (".end",),

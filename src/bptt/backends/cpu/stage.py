@@ -18,7 +18,7 @@ TRAILS = ("trail", "trailed")  # and rows' own places at each step
 
 def places(layout: Layout) -> list[str]:
     """What rows and lanes are found by."""
-    return [*PLACES, *(TRAILS if layout.trails else ())]
+    return [*PLACES, *(TRAILS if layout.trails else ()), *(["mask"] if layout.begun else [])]
 
 
 class Work(NamedTuple):

@@ -101,6 +101,6 @@ def _added_to(name: str, pieces: Pieces) -> Pieces:
 
 def _count_steps(columns: Columns, values: Values) -> None:
     """A loop is told T by what it reads or stores at each step: there is always something."""
-    steps = any(memory.kind == "step" for memory in values.memories.found.values())
+    steps = any(memory.kind in ("step", "begun") for memory in values.memories.found.values())
     if values.ledger and not steps:
         _keep(values, next(n for n in columns.carried if n in values.pieces))

@@ -92,7 +92,8 @@ class Memories:
 
     def step(self, number: int) -> str:
         """That of a value that is there for all steps."""
-        return self._read(self.names.step, "p", "step", number)
+        kind = "begun" if self._graph[number].op == "state" else "step"
+        return self._read(self.names.step, "p", kind, number)
 
     def sequence(self, number: int) -> str:
         """That of a value that each sequence has one of."""

@@ -46,7 +46,7 @@ def _is_row(values: Values, piece: Piece) -> bool:
     return (
         kind == "read"
         and not rest[2]
-        and values.memories.found[rest[0]].kind in ("step", "carry", "scratch")
+        and values.memories.found[rest[0]].kind in ("step", "begun", "carry", "scratch")
     )
 
 
