@@ -11,8 +11,6 @@ from bptt.methods.binomial import Advance
 from bptt.methods.checkpointed import Layout
 from bptt.step import Leaves
 
-States = list[tuple[int, Leaves]]  # a segment, and the state that it begins with
-
 
 def segment_of(course: Course, layout: Layout, segment: int) -> Window:
     """The steps of a segment."""
@@ -25,8 +23,8 @@ def go_out(
     course: Course,
     state: Leaves,
     run: Callable[[int, Leaves], tuple[Steps, Leaves, Leaves]],
-) -> tuple[Leaves, Leaves, States]:
-    """Outputs (T, B, ...), the final state, and the states that are held.
+) -> tuple[Leaves, Leaves, Leaves]:
+    """Outputs (T, B, ...), the final state, and (n, B, ...) per leaf the states that are held.
 
     Args:
         layout: the segments.
@@ -35,12 +33,12 @@ def go_out(
         run: a segment from a state: its steps, its outputs, the state after it.
     """
     holds = {0, *binomial.way_out(layout.count, layout.slots)}
-    held: States = []
+    held, place = _room(state, len(holds)), 0
     outputs: Leaves = []
-    room = _room(state, len(holds))
     for segment in range(layout.count):
         if segment in holds:
-            held.append((segment, _put(room, len(held), state)))
+            _put(held, place, state)
+            place += 1
         window, found, state = run(segment, state)
         outputs = outputs or [_whole(course, leaf) for leaf in found]
         for leaf, steps in zip(outputs, found, strict=True):
@@ -55,8 +53,13 @@ def _room(state: Leaves, count: int) -> Leaves:
     return [leaf.new_empty(count, *leaf.shape) for leaf in state]
 
 
-def _put(room: Leaves, place: int, state: Leaves) -> Leaves:
-    return [rows[place].copy_(leaf) for rows, leaf in zip(room, state, strict=True)]
+def _put(room: Leaves, place: int, state: Leaves) -> None:
+    for rows, leaf in zip(room, state, strict=True):
+        rows[place].copy_(leaf)
+
+
+def _at(room: Leaves, place: int) -> Leaves:
+    return [rows[place] for rows in room]
 
 
 def _whole(course: Course, leaf: Tensor) -> Tensor:
@@ -67,7 +70,7 @@ def _whole(course: Course, leaf: Tensor) -> Tensor:
 
 def go_back(
     layout: Layout,
-    held: States,
+    held: Leaves,
     advance: Callable[[int, Leaves], Leaves],
     visit: Callable[[int, Leaves], None],
 ) -> None:
@@ -75,22 +78,23 @@ def go_back(
 
     Args:
         layout: the segments.
-        held: states from the way forward.
+        held: (n, B, ...) per leaf, states from the way forward.
         advance: the state after a segment, from that before it.
         visit: go back through a segment.
     """
-    held, state = list(held), held[-1][1]
-    room: Leaves = []
+    stack = [(held, place) for place in range(len(held[0]))]
+    state, room = _at(*stack[-1]), list[Tensor]()
     for move in binomial.way_back(layout.count, layout.slots):
         if isinstance(move, Advance):
-            state = held[-1][1]
+            state = _at(*stack[-1])
             for segment in range(move.begin, move.end):
                 state = advance(segment, state)
             if move.hold:
                 room = room or _room(state, layout.slots + 1)
-                held.append((move.end, _put(room, len(held), state)))
+                _put(room, len(stack), state)
+                stack.append((room, len(stack)))
         else:
-            visit(move.segment, held.pop()[1] if move.release else state)
+            visit(move.segment, _at(*stack.pop()) if move.release else state)
 
 
 def put_all(

@@ -11,7 +11,7 @@ from bptt.backends import reference
 from bptt.backends.product import is_real
 from bptt.backends.reference import Problem, Rerun, Taken, Trajectory
 from bptt.backends.repeat import Repeat
-from bptt.backends.segments import States, go_back, go_out, put_all, segment_of
+from bptt.backends.segments import go_back, go_out, put_all, segment_of
 from bptt.backends.sweeps import add
 from bptt.course import Window
 from bptt.draws import settled
@@ -31,7 +31,7 @@ class Segmented(torch.autograd.Function):
         inputs, initial, fresh, _ = job.split(tensors)
         given, layout = Arguments(inputs, initial, fresh), _layout(job, list(tensors))
 
-        def out(again: Repeat | None) -> tuple[Leaves, Leaves, States]:
+        def out(again: Repeat | None) -> tuple[Leaves, Leaves, Leaves]:
             def segment(number: int, state: Leaves) -> tuple[Window, Leaves, Leaves]:
                 window, trajectory = _run_segment(job, layout, given, number, state, again)
                 return window, trajectory.outputs, trajectory.final
@@ -46,15 +46,15 @@ class Segmented(torch.autograd.Function):
         ctx.set_materialize_grads(False)
         ctx.mark_non_differentiable(*(leaf for leaf in results if not is_real(leaf)))
         ctx.job, ctx.layout = job._replace(first=None, again=None), layout
-        ctx.count, ctx.segments = len(tensors), [segment for segment, _ in held]
-        ctx.save_for_backward(*tensors, *(leaf for _, state in held for leaf in state))
+        ctx.count = len(tensors)
+        ctx.save_for_backward(*tensors, *held)
         return results
 
     @staticmethod
     def backward(ctx: Any, *adjoints: Tensor | None) -> tuple[Tensor | None, ...]:
         check.not_batched(adjoints)
         job, saved = ctx.job, list(ctx.saved_tensors)
-        tensors, states = saved[: ctx.count], iter(saved[ctx.count :])
+        tensors, held = saved[: ctx.count], saved[ctx.count :]
         with plain_numerics(tensors[0].device.type):
             if torch.is_grad_enabled():
                 wanted = ctx.needs_input_grad[2:]
@@ -62,7 +62,6 @@ class Segmented(torch.autograd.Function):
             if not job.replica.steady:
                 job = job._replace(problem=job.problem._replace(opening=()))
             back = _Back(job, ctx.layout, tensors, adjoints, ctx.needs_input_grad[2:])
-            held = [(s, [next(states) for _ in range(job.counts[1])]) for s in ctx.segments]
             go_back(ctx.layout, held, back.advance, back.visit)
         job.problem.draws.release()
         return None, None, *back.inputs, *back.final, *back.fresh, *back.weights

@@ -10,7 +10,7 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from bptt.backends.segments import States, go_back, go_out, segment_of
+from bptt.backends.segments import go_back, go_out, segment_of
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import NO_MEMORY
 from bptt.course import Steps, Window
@@ -111,7 +111,7 @@ def _ahead(laid: Laid, given: Given, direction: Direction, fixed: Fixed) -> "_Ea
     return _Each(laid, given, direction, fixed)
 
 
-def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, States]:
+def run(laid: Laid, given: Given, direction: Direction) -> tuple[Leaves, Leaves, Leaves]:
     """Outputs, the final state, and the states held for the way back."""
     way = _ahead(laid, given, direction, direction.once.run(given.own))
 
@@ -130,7 +130,7 @@ def _part(given: Given, steps: Steps, state: Leaves) -> Given:
 def adjoint(
     laid: Laid,
     given: Given,
-    held: States,
+    held: Leaves,
     adjoints: Sequence[Tensor | None],
     wanted: Sequence[bool],
 ) -> Adjoints:

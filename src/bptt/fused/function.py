@@ -97,8 +97,8 @@ class _Segmented(torch.autograd.Function):
     def forward(ctx: Any, job: Job, *tensors: Tensor) -> tuple[Tensor, ...]:
         laid = checkpointed.lay(job)
         outputs, final, held = checkpointed.run(laid, job.split(tensors), job.compiled.forward)
-        ctx.laid, ctx.segments = laid, [segment for segment, _ in held]
-        ctx.save_for_backward(*tensors, *(leaf for _, state in held for leaf in state))
+        ctx.laid = laid
+        ctx.save_for_backward(*tensors, *held)
         return _results(ctx, outputs, final)
 
     @staticmethod
@@ -106,10 +106,9 @@ class _Segmented(torch.autograd.Function):
         check.not_batched(adjoints)
         laid, saved, wanted = ctx.laid, ctx.saved_tensors, ctx.needs_input_grad[1:]
         job, count = laid.job, len(wanted)
-        given, states = job.split(saved[:count]), iter(saved[count:])
+        given, held = job.split(saved[:count]), list(saved[count:])
         if torch.is_grad_enabled():
             return None, *_again(job, given, adjoints, wanted)
-        held = [(segment, [next(states) for _ in given.initial]) for segment in ctx.segments]
         found = checkpointed.adjoint(laid, given, held, adjoints, wanted)
         return None, *backward.gradients(job, given, found, wanted)
 
