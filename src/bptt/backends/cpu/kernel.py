@@ -100,16 +100,21 @@ class Kernel:
 
     def _run(self, call: Prepared) -> list[Tensor]:
         """In a buffer that dies with the call; the totals of products over rows."""
-        found = [torch.empty(call.shares, *shape, dtype=self.dtype) for _, *shape in self._outers]
-        for (place, *_), totals in zip(self._outers, found, strict=True):
-            call.values[place] = totals.data_ptr()
+        found = self._add_up(call)
         buffer = scratch.take(call.room.size)
         try:
             call.use(buffer)
             call.run()
         finally:
             scratch.give_back(buffer)
-        return [totals[0] if call.shares == 1 else totals.sum(0) for totals in found]
+        return [summed(totals) for totals in found]
+
+    def _add_up(self, call: Prepared) -> list[Tensor]:
+        """Memory for the totals of products over rows, (shares, K, N) each."""
+        found = [torch.empty(call.shares, *shape, dtype=self.dtype) for _, *shape in self._outers]
+        for (place, *_), totals in zip(self._outers, found, strict=True):
+            call.values[place] = totals.data_ptr()
+        return found
 
     def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
         """Calls made before, which nobody makes now, where rows are told by name, or all run."""
@@ -148,6 +153,7 @@ class Kernel:
         self._arguments.fill(call.values, memories, begin, end, reset, shape, _carried(rows, shape))
         buffer = scratch.make(call.room.size)
         call.use(buffer)
+        call.totals = self._add_up(call)
         call.owners = {**memories, "": (dict(begin), dict(end), reset, buffer)}
         return call
 
@@ -162,6 +168,11 @@ class Kernel:
     def _shares_columns(self) -> bool:
         """Whether threads share the columns of few rows."""
         return self._together and not crowd.is_crowded() and simd.torch_team() is not None
+
+
+def summed(totals: Tensor) -> Tensor:
+    """The total of what shares have come to."""
+    return totals[0] if len(totals) == 1 else totals.sum(0)
 
 
 def _carried(rows: Rows | None, shape: tuple[int, int]) -> int:

@@ -44,6 +44,7 @@ class Prepared:
 
     Attributes:
         values: the argument block.
+        totals: of products over rows, (shares, K, N) each, which it fills.
         owners: the memories by name, and what else it must keep alive.
         shares: how many there are of the rows.
     """
@@ -51,6 +52,7 @@ class Prepared:
     def __init__(self, entries: Entries, block: list[int], order: Order, room: Room) -> None:
         self._entries, self._order, self.room = entries, order, room
         self.owners: dict[str, Any] = {}
+        self.totals: list[Tensor] = []
         self.shares = len(order.shares) - 1
         slots = entries.slots
         self.values = values = array.array("q", (*block, *order.shares))
