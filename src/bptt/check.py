@@ -149,7 +149,7 @@ def lengths(given: Any, steps: int, batch: int, device: torch.device) -> Tensor 
     if given is None:
         return None
     try:
-        counts = torch.as_tensor(given)
+        counts = given if isinstance(given, Tensor) else torch.as_tensor(given)
     except (TypeError, ValueError, RuntimeError) as error:
         raise StructureError(f"lengths: expected integers, got {given!r}.") from error
     if not counts.numel():
@@ -228,7 +228,8 @@ def reset_state(given: Any, like: Any, batch: int) -> Leaves:
     expanded = []
     for leaf, target in zip(leaves, leaves_of(like), strict=True):
         try:
-            expanded.append(leaf.expand(target.shape))
+            same = leaf.shape == target.shape
+            expanded.append(leaf if same else leaf.expand(target.shape))
         except RuntimeError as error:
             raise ArgumentError(
                 f"reset_state: expected leaves that broadcast to the state's, {describe(like)}, "

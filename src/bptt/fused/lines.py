@@ -8,7 +8,7 @@ t0    a sum over each sequence
 
 import ctypes
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Container, Sequence
 from typing import Any
 
 import torch
@@ -66,7 +66,7 @@ class Lines:
         self.namespace: dict[str, Any] = {
             "torch": torch, "empty": torch.empty, "empty_like": torch.empty_like,
             "zeros": torch.zeros, "zeros_like": torch.zeros_like, "fill": ctypes.memset,
-            "anew": starts.anew, "total": total, "computed": computed, "real": real,
+            "Rows": Rows, "anew": starts.anew, "total": total, "computed": computed, "real": real,
             "dtype": self._dtype,
         }  # fmt: skip
         self._lines: list[str] = []
@@ -90,16 +90,22 @@ class Lines:
             *(f"{name} = {name}.contiguous()" for name in given),
         )
 
-    def new(self) -> None:
-        """Memory for what the loop keeps, zero wherever it may store nothing: sums read that."""
+    def new(self) -> list[int]:
+        """Memory for what the loop keeps: the nodes."""
         memories, nodes = self.memories, [part.node for part in self.direction.kept]
         if not self._backward:
             nodes += memories.begun.values()
         self.write(*(f"{memories.name(node)} = {memories.new(node)}" for node in nodes))
-        if self.lengths:
-            self.write("least = course.least * batch")
-            for node in nodes:
-                row, place = memories.row(node), memories.address(node)
+        return nodes
+
+    def clear(self, nodes: Sequence[int], some: Container[int] | None = None) -> None:
+        """Zeros wherever the loop may store nothing in memory for it, or in some of that."""
+        if not self.lengths:
+            return
+        self.write("least = min(course.numbers) * batch")
+        for node in nodes:
+            if some is None or node in some:
+                row, place = self.memories.row(node), self.memories.address(node)
                 self.write(f"fill({place} + {row} * least, 0, {row} * (rows - least))")
 
     # What torch computes
@@ -150,7 +156,8 @@ class Lines:
         self.namespace["every"] = apart or (DOWN if self._down else UP)
         order = "every"
         if self.lengths:
-            order = "every._replace(steps=course.lengths, name=course.numbers)"
+            direction = -1 if self._down else 1
+            order = f"Rows(None, None, course.lengths, {direction}, False, course.numbers)"
         addresses = ", ".join(there.values())
         self.write(f"sums = kernel(places, [{addresses}], (steps, batch), {order})")
 

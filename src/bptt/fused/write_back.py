@@ -51,7 +51,7 @@ def write(
     lines.fixed((columns.before, direction.before), (columns.after, direction.rest))
     if direction.prepares:
         lines.column("before", columns.before, direction.before)
-    lines.new()
+    lines.clear(lines.new())
     count = "batch" if apart is None else str(_count(apart))
     begun = _seeds(lines) if apart is None else _nothing(lines, apart)
     order = None if apart is None else apart.rows

@@ -28,7 +28,8 @@ def written(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Writt
     if not all(map(Tensor.is_contiguous, tensors[sum(job.counts) :])):
         return None
     course = job.course
-    key = f"written {course.reverse} {course.lengths is None} {course.reset is None}"
+    lengths = course.lengths is not None and type(job.method).__name__
+    key = f"written {course.reverse} {lengths} {course.reset is not None}"
     if key not in direction.made:
         direction.made[key] = _made(job, tensors, direction)
     return direction.made[key]
@@ -59,7 +60,9 @@ class Written:
         self._direction = direction
         lines = Lines(job, self._own, direction, backward=False)
         self._kept = self._needed(lines)
-        self.ahead = write_ahead.write(lines, list(dict.fromkeys(self._kept.values())))
+        kept = list(dict.fromkeys(self._kept.values()))
+        self._skips = lines.lengths and (not kept or _is_all_in_a_loop(job))
+        self.ahead = write_ahead.write(lines, kept, clears=not self._skips)
         self._backs: dict[frozenset[int], _Back] = {}
 
     def _needed(self, lines: Lines) -> dict[int, str]:
@@ -88,7 +91,15 @@ class Written:
         if way is None:
             direction = job.compiled.backward(absent)
             way = self._backs[absent] = _Back(job, self._own, self._kept, direction)
+            assert way.is_all_in_a_loop or not self._skips  # fewer losses need no more than all
         return way(job, tensors, kept, adjoints, wanted)
+
+
+def _is_all_in_a_loop(job: Job) -> bool:
+    """Whether a job goes back by a kernel alone, which reads no padding of what is kept."""
+    direction = job.compiled.backward(frozenset())
+    whole = job.compiled.gathered(direction) or direction
+    return type(job.method) is Full and whole.is_plain and whole.is_summed
 
 
 class _Back:
@@ -99,6 +110,9 @@ class _Back:
         own: the cell's tensors, without numbers.
         kept: the memory of each value that there is, by node.
         direction: the way back, where some outputs may not have been used.
+
+    Attributes:
+        is_all_in_a_loop: whether the kernel alone reads what is kept, with every loss in it.
     """
 
     def __init__(
@@ -107,6 +121,7 @@ class _Back:
         self._direction, self._dtype = direction, job.compiled.dtype
         self._whole = whole = job.compiled.gathered(direction) or direction
         self._width = 0 if whole.is_summed else windows.width(whole)
+        self.is_all_in_a_loop = whole.is_plain and whole.is_summed
         self._own, self._kept = own, kept
         self._apart: dict[tuple, Callable[..., Found] | None] = {}
         self._values = write_back.values(Lines(job, own, direction, backward=True), kept)
