@@ -39,16 +39,14 @@ def rows(job: Job, size: int) -> Alone | None:
     laid = runs.layout(job.course, job.method, size)
     if laid is None or not _is_one_call(laid):
         return None
-    (found,) = laid.parts[0].groups[0].passes
-    return Alone(found.legs[0].rows, found.reached, found.owners)
+    (leg,) = laid.parts[0].groups[0].legs
+    return Alone(leg.rows, *laid.reached)
 
 
 def _is_one_call(laid: Layout) -> bool:
-    """Whether every loss enters a run, every step is in one, and all begin with nothing."""
+    """Whether every loss enters a run, every step is in one, and none begins with a final state."""
     if laid.entering is not None or len(laid.resting) or len(laid.parts) > 1:
         return False
     (part,) = laid.parts
-    if len(part.untouched) or [len(group.passes) for group in part.groups] != [1]:
-        return False
-    (leg,) = part.groups[0].passes[0].legs
-    return leg.source is None
+    legs = [len(group.legs) for group in part.groups]
+    return legs == [1] and not len(part.untouched) and not len(laid.final.runs)

@@ -8,7 +8,6 @@ There may be hundreds of legs, so what is the same for all of them is asked once
 import torch
 from torch import Tensor
 
-from bptt.backends.cpu import kernel
 from bptt.compiler.compiled import Direction
 from bptt.fused.job import Job, Values
 from bptt.fused.loop import Fixed, Rows, compiled, fixed_reads, step_reads
@@ -41,19 +40,17 @@ class Legs:
         graph, dtype = direction.columns.graph, job.compiled.dtype
         self.sums = {n: torch.zeros(graph[n].shape, dtype=dtype) for n in direction.columns.sums}
 
-    def run(self, leg: Leg, window: Window, begin: Rows) -> Rows:
-        """What rows come to.
+    def run(self, leg: Leg, window: Window, carried: Rows) -> None:
+        """Take rows back.
 
         Args:
             leg: which rows go where.
             window: the steps in which these are counted.
-            begin: adjoints by carry, of each row.
+            carried: adjoints by carry, of every run: they become those that rows come to.
         """
         loop = self._loops.get(leg.last) or self._made(leg.last)
-        end = {name: torch.empty_like(leaf) for name, leaf in begin.items()}
-        for node, found in loop.run(leg.rows, window, begin, end):
+        for node, found in loop.run(leg, window, carried):
             self.sums[node] += found
-        return end
 
     def _made(self, last: bool) -> "_Loop":
         job, way = self._job, self._direction
@@ -87,18 +84,27 @@ class _Loop:
         self._outers = list(names.outers.values())
         self._totals = [(node, way.columns.graph[node].shape) for node in names.totals.values()]
 
-    def run(self, rows: kernel.Rows, window: Window, begin: Rows, end: Rows) -> list[Sum]:
-        """Fill what rows come to; by node, what is summed over them and all of their steps."""
-        (start, stop), batch, own = window, self._batch, rows.sequence
-        assert own is not None
-        totals = [torch.empty(len(own), *shape, dtype=self._dtype) for _, shape in self._totals]
-        memories = [leaf.index_select(0, own) for leaf in self._sequences]
-        memories += [*begin.values(), *end.values(), *totals]
+    def run(self, leg: Leg, window: Window, carried: Rows) -> list[Sum]:
+        """Take rows on; by node, what is summed over them and all of their steps."""
+        (start, stop), batch, rows, own = window, self._batch, leg.rows, leg.rows.own
+        totals = [torch.empty(leg.count, *shape, dtype=self._dtype) for _, shape in self._totals]
+        sequences = [_spread(leg, leaf) for leaf in self._sequences]
+        carries = [leaf.data_ptr() + leg.first * leaf.stride(0) * leaf.itemsize
+                   for leaf in carried.values()]  # fmt: skip
         addresses = [place + start * batch * size for place, size in self._steps]
-        addresses = [*self._fixed, *addresses, *(leaf.data_ptr() for leaf in memories)]
+        addresses = [*self._fixed, *addresses, *(leaf.data_ptr() for leaf in sequences), *carries]
+        addresses += [*carries, *(leaf.data_ptr() for leaf in totals)]
         outers = self._kernel.run_at(self._places, addresses, (stop - start, batch), rows)
-        summed = [(node, leaf.sum(0)) for (node, _), leaf in zip(self._totals, totals, strict=True)]
-        return [*summed, *zip(self._outers, outers, strict=True)]
+        some = [leaf if own is None else leaf.index_select(0, own) for leaf in totals]
+        summed = [leaf.sum(0) for leaf in some]
+        nodes = (node for node, _ in self._totals)
+        return [*zip(nodes, summed, strict=True), *zip(self._outers, outers, strict=True)]
+
+
+def _spread(leg: Leg, leaf: Tensor) -> Tensor:
+    """What each sequence has one of, where each row's lies."""
+    rows, found = leaf[leg.rows.sequence], leaf.new_empty(leg.count, *leaf.shape[1:])
+    return rows if leg.rows.own is None else found.index_copy_(0, leg.rows.own, rows)
 
 
 def _told(name: str, leaf: Tensor, slots: dict[str, int]) -> list[int]:

@@ -5,11 +5,12 @@ through too. What they leave at a step is added up before anything else is made 
 way back is linear: so runs that meet go on as one. The first pass takes every piece back with its
 own run alone. The second takes it back again, but begins with what the first has left of the next
 piece: with its own run and the next one. The n-th begins with n - 1 runs of later pieces, and goes
-as far as the one that began last does. So the last pass through a step comes with the sum of all
-runs through it, and that alone computes gradients there: earlier ones only carry adjoints on. A
-pass through a piece has therefore two legs at most: over steps that later passes go through again,
-then through those that none does. They take as many steps as the runs have, and nothing has to be
-added up, nor does a piece wait for another within a pass.
+as far as the one that began last does; so that one carries on what all of them have left. The last
+pass through a step comes with the sum of all runs through it, and that alone computes gradients
+there: earlier ones only carry adjoints on. A pass through a piece has therefore two legs at most:
+over steps that later passes go through again, then through those that none does. They take as many
+steps as the runs have, and nothing has to be added up, nor does a piece wait for another within a
+pass.
 
 A reset ends a run; losses before it are a run of their own. So no loop meets any.
 
@@ -39,37 +40,16 @@ class Leg(NamedTuple):
     """Rows of a group that go back some steps.
 
     Attributes:
-        rows: where they go.
-        active: which of the group's they are; None for all.
-        source: what each begins with, among the last pass's results for each row of the group, this
-            one's, what each sequence came to in the last pass, and in this one, in groups before;
-            None where all begin with nothing.
+        rows: where they go, and what of each carry is theirs, from the run `first` on.
+        first: a run.
+        count: how many there are from there to the last of theirs.
         last: whether no later pass goes through these steps.
     """
 
     rows: kernel.Rows
-    active: Tensor | None
-    source: Tensor | None
+    first: int
+    count: int
     last: bool
-
-
-class Pass(NamedTuple):
-    """Rows of a group that go back once more.
-
-    Attributes:
-        legs: one after the other.
-        edge, over: rows that the next group goes on from, and their sequences.
-        reached, owners: rows that arrive at the initial state, in no later pass again, and theirs.
-        left, parted: rows that arrive at a reset, in no later pass again, and theirs.
-    """
-
-    legs: list[Leg]
-    edge: Tensor
-    over: Tensor
-    reached: Tensor
-    owners: Tensor
-    left: Tensor
-    parted: Tensor
 
 
 class Group(NamedTuple):
@@ -77,13 +57,11 @@ class Group(NamedTuple):
 
     Attributes:
         window: their time indices, from the first to that behind the last.
-        size: how many there are.
-        passes: through them, one after the other.
+        legs: of all passes through them, one after the other.
     """
 
     window: Window
-    size: int
-    passes: list[Pass]
+    legs: list[Leg]
 
 
 class Part(NamedTuple):
@@ -100,17 +78,32 @@ class Part(NamedTuple):
     groups: list[Group]
 
 
+class Ends(NamedTuple):
+    """Some runs, and whose they are."""
+
+    runs: Tensor
+    sequences: Tensor
+
+
 class Layout(NamedTuple):
     """All that goes back.
 
     Attributes:
         entering: (T, B) whether a step's losses enter any run; None if all do.
         resting: the sequences whose final state is their first.
+        count: how many runs there are; they are counted in the order in which they end in time.
+        final: those that begin with the final state's adjoint.
+        reached: those that arrive at the initial state with all that does.
+        left: those that arrive at resets so.
         parts: in the order in which they go back.
     """
 
     entering: Tensor | None
     resting: Tensor
+    count: int
+    final: Ends
+    reached: Ends
+    left: Ends
     parts: list[Part]
 
 
@@ -121,9 +114,14 @@ def layout(course: Course, spans: Spans, size: int) -> Layout:
     losses = covered(course, spans.sequence.numpy(), *_losses(spans))
     touched = covered(course, found.sequence, found.start, found.end)
     laid = _Laid(course, found, counts)
+    whole = found.arrives & ~found.goes_on
     return Layout(
         None if losses[live].all() else torch.from_numpy(losses),
         spans.sequence[spans.final & (spans.back == 0)],
+        len(found.end),
+        laid.ends(found.final),
+        laid.ends(whole & ~found.leaves),
+        laid.ends(whole & found.leaves),
         [laid.part(window, touched) for window in laid.windows(size)],
     )
 
@@ -143,9 +141,16 @@ class _Laid:
         self.shift = counts - self.longest if course.reverse else np.zeros_like(counts)
         self.counts = counts
         self.named = course.lengths is None and course.reset is None
+        by_time = np.lexsort((found.sequence, found.end - self.shift[found.sequence]))
+        self.number = np.argsort(by_time)  # of each run
         self._ends = (
             found.end[found.sequence == int(counts.argmax())] if self.longest else found.end
         )
+
+    def ends(self, which: Ints) -> Ends:
+        """Some of the runs."""
+        number, sequence = self.number[which], self.pieces.sequence[which]
+        return Ends(torch.from_numpy(number), torch.from_numpy(sequence))
 
     def windows(self, size: int) -> list[Window]:
         """The last steps first; where pieces meet, if they are not longer."""
@@ -193,8 +198,9 @@ class _Laid:
         low = np.maximum(own.begin, window[0] + shift)
         high = np.minimum(own.end, window[1] + shift)
         inside = np.flatnonzero(low < high)
+        inside = inside[np.argsort(self.number[inside])]
         rows = _Rows(self, self.times(window), inside, low[inside], high[inside])
-        return Group(self.times(window), len(inside), rows.passes())
+        return Group(self.times(window), rows.legs())
 
 
 class _Rows:
@@ -211,84 +217,50 @@ class _Rows:
         self.laid, self.window, self.inside = laid, window, inside
         self.low, self.high = low, high
         self.sequence = laid.pieces.sequence[inside]
-        follows = np.zeros(len(inside), dtype=bool)  # the next row is the next piece
-        follows[:-1] = self.sequence[:-1] == self.sequence[1:]
-        self.follows = follows
-        self.earliest = np.ones(len(inside), dtype=bool)
-        self.earliest[1:] = ~follows[:-1]
 
-    def passes(self) -> list[Pass]:
-        """One after the other, until no run is left that goes through any row."""
-        found, oldest = [], self.inside
-        own = self.laid.pieces
+    def legs(self) -> list[Leg]:
+        """Of one pass after the other, until no run is left that goes through any row."""
+        passes, later = list(self._passes()), self.high
+        found: list[Leg] = []
+        for oldest, floor, active in reversed(passes):
+            legs = [
+                self._leg(active & (later < self.high), oldest, self.high, later, last=False),
+                self._leg(active & (floor < later), oldest, later, floor, last=True),
+            ]
+            found = [leg for leg in legs if leg is not None] + found
+            later = np.where(active, floor, later)
+        return found
+
+    def _passes(self) -> Iterator[tuple[Ints, Ints, Ints]]:
+        """With which run rows go, how far, and whether they do."""
+        oldest, own = self.inside, self.laid.pieces
         while True:
             known = oldest < len(own.end)
             at = np.where(known, oldest, 0)
             floor = np.maximum(self.low, own.start[at])
             active = known & (own.sequence[at] == self.sequence) & (floor < self.high)
             if not active.any():
-                return self._passes(found)
-            found.append((at, floor, active))
+                return
+            yield at, floor, active
             oldest = oldest + 1
 
-    def _passes(self, found: list[tuple[Ints, Ints, Ints]]) -> list[Pass]:
-        own, made = self.laid.pieces, []
-        done = np.zeros(len(self.inside), dtype=bool)
-        again = self.high  # where the next pass's steps begin
-        for number, (oldest, floor, active) in reversed(list(enumerate(found))):
-            arrives = active & ~done & (own.start[oldest] >= self.low) & own.arrives[oldest]
-            done |= arrives
-            legs = self._legs(number, active, floor, again)
-            made.append(self._pass(legs, active, arrives, own.leaves[oldest]))
-            again = np.where(active, floor, again)
-        return made[::-1]
-
-    def _pass(self, legs: list[Leg], active: Ints, arrives: Ints, leaves: Ints) -> Pass:
-        places = []
-        for rows in (active & self.earliest, arrives & ~leaves, arrives & leaves):
-            found = np.flatnonzero(rows)
-            places += [torch.from_numpy(found), torch.from_numpy(self.sequence[found])]
-        return Pass(legs, *places)
-
-    def _legs(self, number: int, active: Ints, floor: Ints, again: Ints) -> list[Leg]:
-        """Down to where the next pass's steps begin, and on to its own floor."""
-        source = self._source(number)
-        begun = len(self.inside) + np.arange(len(self.inside))  # behind the first leg
-        onward = np.where(again < self.high, begun, source)
-        legs = [
-            self._leg(active & (again < self.high), self.high, again, source, last=False),
-            self._leg(active & (floor < again), again, floor, onward, last=True),
-        ]
-        return [leg for leg in legs if leg is not None]
-
-    def _leg(self, active: Ints, high: Ints, low: Ints, source: Ints, *, last: bool) -> Leg | None:
+    def _leg(self, active: Ints, oldest: Ints, high: Ints, low: Ints, *, last: bool) -> Leg | None:
+        """Rows that go from `high` down to `low`."""
         rows = np.flatnonzero(active)
         if not len(rows):
             return None
-        whole, source = len(rows) == len(active), source[rows]
-        return Leg(
-            self._kernel_rows(self.sequence[rows], high[rows], low[rows]),
-            None if whole else torch.from_numpy(rows),
-            None if whole and (source == rows).all() else torch.from_numpy(source),
-            last,
-        )
+        runs = self.laid.number[oldest[rows]]
+        first = int(runs.min())
+        found = self._kernel_rows(self.sequence[rows], high[rows], low[rows], runs - first)
+        return Leg(found, first, int(runs.max()) - first + 1, last)
 
-    def _source(self, number: int) -> Ints:
-        """What rows begin with: before the first pass, each with its own row, which is nothing."""
-        size, batch, own = len(self.inside), self.laid.course.batch, self.laid.pieces
-        behind = 2 * size + self.sequence
-        if number == 0:
-            source = np.where(own.final[self.inside], behind, np.arange(size))
-        else:
-            source = np.where(self.follows, np.arange(size) + 1, behind)
-        return np.where(self.high < own.end[self.inside], behind + batch, source)
-
-    def _kernel_rows(self, own: Ints, high: Ints, low: Ints) -> kernel.Rows:
-        reverse = self.laid.course.reverse
-        time = self.laid.counts[own] - high if reverse else high - 1
-        given = own, time - self.window[0], high - low
+    def _kernel_rows(self, sequence: Ints, high: Ints, low: Ints, run: Ints) -> kernel.Rows:
+        reverse, counts = self.laid.course.reverse, self.laid.counts
+        time = counts[sequence] - high if reverse else high - 1
+        given = sequence, time - self.window[0], high - low, run
         name = None
         if self.laid.named:
             name = b"".join(part.tobytes() for part in given)
-        sequence, start, steps = (torch.from_numpy(part) for part in given)
-        return kernel.Rows(sequence, start, steps, 1 if reverse else -1, True, name)
+        sequences, starts, steps, runs = map(torch.from_numpy, given)
+        own = None if (run == np.arange(len(run))).all() else runs
+        return kernel.Rows(sequences, starts, steps, 1 if reverse else -1, True, name, own)

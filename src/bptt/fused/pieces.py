@@ -23,6 +23,7 @@ class Pieces(NamedTuple):
         final: whether the final state's adjoint enters.
         leaves: whether it arrives at a reset.
         arrives: whether it arrives there, or at the initial state: else it is cut.
+        goes_on: whether the next run arrives where this one does.
     """
 
     sequence: Ints
@@ -32,6 +33,7 @@ class Pieces(NamedTuple):
     final: Ints
     leaves: Ints
     arrives: Ints
+    goes_on: Ints
 
 
 class _Runs(NamedTuple):
@@ -60,7 +62,11 @@ def pieces(course: Course, spans: Spans) -> Pieces:
     same = runs.sequence[1:] == runs.sequence[:-1]
     begin[1:][same] = np.maximum(runs.start[1:], runs.end[:-1])[same]
     arrives = runs.leaves | (runs.start == 0)
-    return Pieces(runs.sequence, begin, runs.end, runs.start, runs.final, runs.leaves, arrives)
+    goes_on = np.zeros_like(same, shape=len(begin))
+    goes_on[:-1] = same & (runs.start[1:] == runs.start[:-1])
+    return Pieces(
+        runs.sequence, begin, runs.end, runs.start, runs.final, runs.leaves, arrives, goes_on
+    )
 
 
 def _until_resets(course: Course, runs: _Runs) -> Iterator[_Runs]:

@@ -1,7 +1,7 @@
 """Runs back through time: what passes through their pieces read and leave (`passes.py`)."""
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 
 import torch
 from torch import Tensor
@@ -13,7 +13,7 @@ from bptt.fused.forward import add_kept
 from bptt.fused.job import Job, Values
 from bptt.fused.legs import Legs
 from bptt.fused.loop import Fixed, Rows
-from bptt.fused.passes import Group, Layout, Leg, Part, Pass
+from bptt.fused.passes import Ends, Layout, Part
 from bptt.methods.spans import Spans, Way
 
 LAYOUTS = 32  # that are remembered
@@ -52,22 +52,17 @@ class Runs:
         laid: where the runs lie.
         seeds: by carry, (B, width) adjoints of the final state.
         fixed: what the direction computes once.
-
-    Attributes:
-        end: by carry, (B, width) what has arrived at the initial state.
-        anew: and at resets.
     """
 
     def __init__(
         self, job: Job, direction: Direction, laid: Layout, seeds: Rows, fixed: Fixed
     ) -> None:
-        self._job, self._direction, self._fixed = job, direction, fixed
-        self.end = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
-        self.anew = {name: torch.zeros_like(seed) for name, seed in seeds.items()}
-        self._rooms: Rows = {}  # what a part keeps lies where the last one's did
-        self._through = [seeds]  # by pass, what sequences have come to; before the first: seeds
+        self._job, self._direction, self._laid, self._fixed = job, direction, laid, fixed
+        self._seeds, self._rooms = seeds, Rows()  # a part keeps what the last one's lay in
+        self._carried: Rows = {}  # of every run
         for name, seed in seeds.items():
-            self.end[name][laid.resting] = seed[laid.resting]
+            carried = self._carried[name] = seed.new_zeros(laid.count, seed.shape[1])
+            carried[laid.final.runs] = seed[laid.final.sequences]
 
     def run(self, part: Part, values: Values) -> Values:
         """What the loop keeps at each step of a part, until the next part runs, and its sums.
@@ -84,7 +79,8 @@ class Runs:
         legs = Legs(self._job, self._direction, values, self._fixed, kept)
         for group in part.groups:
             first, last = group.window
-            self._group(group, legs, (first - start, last - start))
+            for leg in group.legs:
+                legs.run(leg, (first - start, last - start), self._carried)
         add_kept(self._direction, kept, legs.sums)
         return legs.sums
 
@@ -99,52 +95,19 @@ class Runs:
             found[name] = room[:rows]
         return found
 
-    def _group(self, group: Group, legs: Legs, window: tuple[int, int]) -> None:
-        """All passes; what sequences come to counts for the next group, not for this one."""
-        results = {n: s.new_zeros(group.size, *s.shape[1:]) for n, s in self._through[0].items()}
-        through = list(self._through)
-        for number, one in enumerate(group.passes, 1):
-            goes = functools.partial(legs.run, window=window)
-            results = self._pass(one, goes, results, self._through[number - 1 : number + 1])
-            at = through[min(number, len(through) - 1)]
-            after = {
-                name: at[name].index_copy(0, one.over, leaf.index_select(0, one.edge))
-                for name, leaf in results.items()
-            }
-            through[number : number + 1] = [after]
-        self._through = through
+    def ends(self) -> tuple[Rows, Rows]:
+        """By carry, (B, width) what has arrived at the initial state, and at resets."""
+        end, anew = self._arrived(self._laid.reached), self._arrived(self._laid.left)
+        for name, seed in self._seeds.items():
+            end[name][self._laid.resting] = seed[self._laid.resting]
+        return end, anew
 
-    def _pass(
-        self, one: Pass, goes: Callable[..., Rows], results: Rows, through: Sequence[Rows]
-    ) -> Rows:
-        """What rows have come to behind one more pass."""
-        found = results
-        for leg in one.legs:
-            end = goes(leg, begin=_begin(leg, [results, found, *through]))
-            found = _spread(leg.active, end, found)
-        for name, leaf in found.items():
-            _add(self.end[name], one.owners, leaf, one.reached)
-            _add(self.anew[name], one.parted, leaf, one.left)
-        return found
-
-
-def _begin(leg: Leg, known: Sequence[Rows]) -> Rows:
-    """What rows begin with, among these."""
-    if leg.source is None:
-        return known[0]
-    return {n: torch.cat([k[n] for k in known]).index_select(0, leg.source) for n in known[0]}
-
-
-def _spread(active: Tensor | None, end: Rows, results: Rows) -> Rows:
-    """Results of some of a group's rows among all of them."""
-    if active is None:
-        return end
-    return {name: results[name].index_copy(0, active, leaf) for name, leaf in end.items()}
-
-
-def _add(total: Tensor, owners: Tensor, leaf: Tensor, places: Tensor) -> None:
-    if len(places):
-        total.index_add_(0, owners, leaf.index_select(0, places))
+    def _arrived(self, ends: Ends) -> Rows:
+        """What some runs have come to, added up by sequence."""
+        return {
+            name: torch.zeros_like(self._seeds[name]).index_add_(0, ends.sequences, leaf[ends.runs])
+            for name, leaf in self._carried.items()
+        }
 
 
 def entering(laid: Layout, part: Part, losses: Sequence[Tensor | None]) -> list[Tensor | None]:

@@ -130,7 +130,7 @@ class _Way:
                 run = functools.partial(going.run, part)
                 found = self._window(window, [*losses, *self.final], going=run)
                 left.add(window, found, shared=len(layouts) > 1)
-            ends.append(backward.ends(self.direction, self.given, going.end, going.anew))
+            ends.append(backward.ends(self.direction, self.given, *going.ends()))
         initial, fresh = (
             [functools.reduce(add, each) for each in zip(*kind, strict=True)]
             for kind in zip(*ends, strict=True)

@@ -118,7 +118,7 @@ class Kernel:
 
     def _free(self, rows: Rows | None, shape: tuple[int, int]) -> list[Prepared]:
         """Calls made before, which nobody makes now, where rows are told by name, or all run."""
-        sequence, start, steps, direction, _, name = rows or EVERY
+        sequence, start, steps, direction, _, name, _ = rows or EVERY
         if name is None and not (sequence is start is steps is None):
             return []
         key = shape, direction, name, torch.get_num_threads(), self._shares_columns()

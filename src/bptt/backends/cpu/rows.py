@@ -24,6 +24,7 @@ class Rows(NamedTuple):
         apart: whether carries, sequence memories and trails have a row for each of these, in their
             order, in place of one for each sequence: then rows may share a sequence.
         name: equal for rows that are equal: a kernel keeps calls made for them.
+        own: (R,) int64, where `apart`, which row of a carry is whose; None for their order.
     """
 
     sequence: Tensor | None = None
@@ -32,6 +33,7 @@ class Rows(NamedTuple):
     direction: int = 1
     apart: bool = False
     name: Hashable = None
+    own: Tensor | None = None
 
 
 EVERY = Rows()
@@ -155,6 +157,8 @@ def _sorted(rows: Rows, times: int, batch: int, work: int) -> Order:
     sequence, begin, length = sequence[by_length], begin[by_length], length[by_length]
     shares = _shares(length, work)
     own, width = (by_length, size) if rows.apart else (sequence, batch)
+    if rows.own is not None:
+        own = rows.own.numpy()[by_length]
     return Order(
         torch.from_numpy(begin * batch + sequence),
         torch.from_numpy(own),
