@@ -240,3 +240,31 @@ def test_ordinary_cells_under_any_masks(name, seed):
         )
         for number, (one, right) in enumerate(zip(ours, expected, strict=True)):
             assert_close(one, right, "gradients", f"{name}, {number} of {case}, {method}")
+
+
+@pytest.mark.parametrize("name", ORDINARY)
+@pytest.mark.parametrize("reverse", [False, True])
+def test_masks_where_not_all_is_as_usual(name, reverse):
+    """Strided inputs, one state for all sequences to start afresh from, a loss of the last leaf
+    alone or of the outputs alone, and one sequence without a step.
+    """
+    torch.manual_seed(0)
+    cell, mask = ORDINARY[name](), torch.rand(T, B) < 0.3
+    x = torch.randn(B, T, INPUTS).transpose(0, 1)
+    x[torch.arange(T)[:, None] >= torch.tensor([T, 0, 4])] = torch.inf
+    fresh = pytree.tree_map(lambda leaf: torch.randn_like(leaf[:1]), cell.initial_state(B))
+    leaves = [leaf.requires_grad_() for leaf in (x, *pytree.tree_leaves(fresh))]
+    targets = [*leaves, *cell.parameters()]
+
+    def gradients(backend, part, **keywords):
+        found = pytree.tree_leaves(
+            bptt.unroll(cell, x, reverse=reverse, backend=backend, **keywords)
+        )
+        return torch.autograd.grad(found[part].sum(), targets, materialize_grads=True)
+
+    lengths, reset = {"lengths": [T, 0, 4]}, {"reset": mask, "reset_state": fresh}
+    for part in (0, -1):
+        for masks in (lengths, {**lengths, **reset}):
+            ours, expected = (gradients(backend, part, **masks) for backend in ("cpu", "reference"))
+            for one, right in zip(ours, expected, strict=True):
+                assert_close(one, right, "gradients", f"{name}, {part}, {list(masks)}")
