@@ -274,7 +274,7 @@ def test_a_change_between_windows_that_are_alike_is_seen(change, monkeypatch):
 
     monkeypatch.setattr(alike, "unroll_window", watched)
     short, found = run()
-    assert short == 2
+    assert short == 1
     prepared.clear()
     monkeypatch.setattr(alike, "_asked", lambda given: None)
     monkeypatch.setattr(alone, "_is_one_call", lambda laid: False)

@@ -1,7 +1,6 @@
 """Runs that do not meet and go back side by side, by one call of a kernel.
 
-So do those of a short `Truncated` unroll, or of a stream's window, in which no run reaches beyond
-the end of the one before.
+So do those of a stream's window in which no run reaches beyond the end of the one before.
 """
 
 from typing import NamedTuple

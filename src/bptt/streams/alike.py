@@ -16,7 +16,7 @@ from bptt.unroll import unroll_window
 
 
 class Alike:
-    """Runs one window after another, in a shorter way where it is like the two before it."""
+    """Runs one window after another, in a shorter way where it is like the one before it."""
 
     def __init__(self) -> None:
         self._asked: tuple[Any, ...] | None = None
@@ -31,11 +31,14 @@ class Alike:
     ) -> tuple[Any, Any]:
         """What `unroll_window` gives for these."""
         asked = None if stored is not None else _asked(given)
-        if self._known is not None and asked == self._asked and self._known.holds():
-            return self._known.run(given, way, seed, first)
-        result = unroll_window(given, way, seed, first, stored)
         again = asked is not None and asked == self._asked
-        self._asked, self._known = asked, _known(given) if again else None
+        if not again or self._known is None or not self._known.holds():
+            self._asked, self._known = None, _known(given) if again else None
+        if self._known is None:
+            result = unroll_window(given, way, seed, first, stored)
+        else:
+            result = self._known.run(given, way, seed, first)
+        self._asked = asked  # only now: a window that failed has not been run
         return result
 
 
@@ -78,7 +81,8 @@ class _Known:
 
 
 def _known(given: tuple[Any, ...]) -> _Known | None:
-    """A window that has run; None where kernels do not run it, or its cell may change unseen."""
+    """A window like one that has run; None where kernels do not run it, or its cell may change
+    unseen."""
     ready = prepare(*given)
     starts = any(leaf.requires_grad for leaf in ready.arguments.initial)
     if starts or not ready.is_for_kernels or not ready.course.steps:
