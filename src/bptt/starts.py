@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -30,32 +31,43 @@ def before(course: Course, after: Tensor, first: Tensor, fresh: Tensor | None) -
             found[course.lengths[live] - 1, own] = first[live]
     else:
         found[1:], found[0] = after[:-1], first
-    if fresh is not None:
-        _start_anew(course, found.flatten(0, 1), fresh)
+    if course.reset is not None and fresh is not None:
+        _start_anew(course.reset, found.flatten(0, 1), fresh)
     return found
 
 
-def anew(course: Course, begun: Tensor, fresh: Tensor) -> Tensor:
+def firsts(course: Course) -> Tensor:
+    """(T, B) bool, the step that each sequence begins with in reverse.
+
+    >>> firsts(Course(3, 2, torch.tensor([1, 3]), None, True)).tolist()
+    [[True, False], [False, False], [False, True]]
+    """
+    last, found = course.counts.numpy() - 1, np.zeros((course.steps, course.batch), dtype=bool)
+    rows = np.flatnonzero(last >= 0)
+    found[last[rows], rows] = True
+    return torch.from_numpy(found)
+
+
+def anew(mask: Tensor, begun: Tensor, fresh: Tensor) -> Tensor:
     """(T * B, ...) a copy of what steps begin with where nothing starts afresh, with what does.
 
     Args:
-        course: who steps when.
+        mask: (T, B) bool, what starts afresh.
         begun: (T * B, ...) one leaf.
-        fresh: (B, ...) what resets start from.
+        fresh: (B, ...) what it starts from.
 
-    >>> course = Course(3, 1, None, torch.tensor([[False], [False], [True]]), False)
-    >>> anew(course, torch.ones(3, 1), torch.tensor([[9.0]])).flatten().tolist()
+    >>> mask = torch.tensor([[False], [False], [True]])
+    >>> anew(mask, torch.ones(3, 1), torch.tensor([[9.0]])).flatten().tolist()
     [1.0, 1.0, 9.0]
     """
     found = begun.clone()
-    _start_anew(course, found, fresh)
+    _start_anew(mask, found, fresh)
     return found
 
 
-def _start_anew(course: Course, begun: Tensor, fresh: Tensor) -> None:
-    if course.reset is not None:
-        rows = course.reset.flatten().nonzero().flatten()
-        begun.index_copy_(0, rows, fresh.index_select(0, rows % course.batch))
+def _start_anew(mask: Tensor, begun: Tensor, fresh: Tensor) -> None:
+    rows = mask.flatten().nonzero().flatten()
+    begun.index_copy_(0, rows, fresh.index_select(0, rows % mask.shape[1]))
 
 
 def around(course: Course, first: Sequence[Tensor], fresh: Sequence[Tensor] | None) -> list[Tensor]:

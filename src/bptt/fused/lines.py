@@ -26,7 +26,7 @@ from bptt.fused.forward import computed
 from bptt.fused.job import Job
 from bptt.fused.loop import compiled as kernel_of
 from bptt.fused.loop import real
-from bptt.fused.memories import Memories, listed
+from bptt.fused.memories import Memories, is_turned, listed
 
 UP, DOWN = Rows(), Rows(direction=-1)
 
@@ -43,6 +43,7 @@ class Lines:
     Attributes:
         inputs, state, fresh, own: names.
         lengths, resets: whether sequences have steps of their own, and start afresh within.
+        marks_firsts: whether the way back takes their beginnings for such fresh starts.
         memories: where values lie.
         namespace: what the lines name.
     """
@@ -58,16 +59,16 @@ class Lines:
             for kind, count in zip("xsfw", (*job.counts, len(own)), strict=True)
         )
         self.lengths, self.resets = course.lengths is not None, course.reset is not None
+        self.marks_firsts = not self.resets and is_turned(course)
         forward = job.compiled.forward if backward else direction
         self.memories = Memories(job, forward, direction)
         self._down = course.reverse != backward
         self._dtype, self._kernel_of = job.compiled.dtype, functools.partial(kernel_of, job)
         self._views = lying.views(own, direction.once.operations)
         self.namespace: dict[str, Any] = {
-            "torch": torch, "empty": torch.empty, "empty_like": torch.empty_like,
-            "zeros": torch.zeros, "zeros_like": torch.zeros_like, "fill": ctypes.memset,
-            "Rows": Rows, "anew": starts.anew, "total": total, "computed": computed, "real": real,
-            "dtype": self._dtype,
+            "empty": torch.empty, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
+            "fill": ctypes.memset, "Rows": Rows, "anew": starts.anew, "firsts": starts.firsts,
+            "total": total, "computed": computed, "real": real, "dtype": self._dtype,
         }  # fmt: skip
         self._lines: list[str] = []
 
@@ -89,6 +90,14 @@ class Lines:
             f"({listed((*given, *self.own))}) = tensors",
             *(f"{name} = {name}.contiguous()" for name in given),
         )
+        if self.resets:
+            self.write("mask = course.reset")
+        elif self.marks_firsts and (self._backward or self._shows_beginnings()):
+            self.write("mask = firsts(course)")
+
+    def _shows_beginnings(self) -> bool:
+        """Whether outputs are made of what steps begin with."""
+        return not self.memories.afresh.keys().isdisjoint(self.direction.after.given)
 
     def new(self) -> list[int]:
         """Memory for what the loop keeps: the nodes."""
@@ -138,7 +147,8 @@ class Lines:
             apart: who goes where; None: every sequence through all its steps.
         """
         kernel, memories = self._kernel_of(self.direction), self.memories
-        there = {"mask": self._mask(), "leave": str(int(self._backward))}
+        marked = self.resets or (self._backward and self.marks_firsts)
+        there = {"mask": "mask.data_ptr()" if marked else "0", "leave": str(int(self._backward))}
         there |= {name: where for name, where in others.items() if name in kernel.slots}
         names = self.direction.names
         for name, node in (*names.step.items(), *names.kept.items()):
@@ -147,8 +157,8 @@ class Lines:
                 self.write(f"as_{name} = real(v{node}, dtype)")
                 there[name] = f"as_{name}.data_ptr()"
         for name in kernel.begun:
-            leaf = memories.anew(names.step[name])
-            there[f"{name}.fresh"] = "0" if leaf is None else f"f{leaf}.data_ptr()"
+            fresh = memories.afresh.get(names.step[name])
+            there[f"{name}.fresh"] = "0" if fresh is None else f"{fresh}.data_ptr()"
         for name, part in names.fixed.items():
             there |= self._weight(name, part)
         self.namespace["places"] = [kernel.slots[name] for name in there]
@@ -160,15 +170,6 @@ class Lines:
             order = f"Rows(None, None, course.lengths, {direction}, False, course.numbers)"
         addresses = ", ".join(there.values())
         self.write(f"sums = kernel(places, [{addresses}], (steps, batch), {order})")
-
-    def _mask(self) -> str:
-        """Where the mask of resets is; with one alone does the loop tell what steps begin with."""
-        if self.resets:
-            return "course.reset.data_ptr()"
-        if self._backward or not self.memories.begun:
-            return "0"
-        self.write("mask = zeros(steps, batch, dtype=torch.bool)")
-        return "mask.data_ptr()"
 
     def _ref(self, part: Part) -> Ref:
         return self.graph[part.node].attributes[0]

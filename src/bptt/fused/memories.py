@@ -11,6 +11,7 @@ from collections.abc import Iterable, Iterator
 from typing import Any
 
 from bptt.compiler.compiled import Direction
+from bptt.course import Course
 from bptt.fused.job import Job
 
 
@@ -26,7 +27,8 @@ class Memories:
         stored: the nodes that loops keep.
         shown: the outputs' nodes, and whether the caller gets copies.
         wholes: the nodes of states whose memory holds what the first step begins with, too: what
-            steps begin with lies in it a step earlier, but for resets.
+            steps begin with lies in it a step earlier, but for those that start afresh.
+        afresh: where that is of which leaf, by node; those steps are marked in `mask`.
         begun: the nodes of what each step begins with, where that is stored by itself, by leaf.
         bare: nodes that have (steps, batch, ...) memory of their own, for the caller.
     """
@@ -37,9 +39,12 @@ class Memories:
         self._leaves = {part.leaf: part.node for part in forward.kept if part.leaf is not None}
         self.stored = {part.node for part in (*forward.kept, *direction.kept)}
         own = forward.reads_states
-        shifted = own and (job.course.lengths is None or not self._reverse)
+        resets, turned = job.course.reset is not None, is_turned(job.course)
+        shifted = own and not (resets and turned)
         self.wholes = set(self._leaves.values()) if shifted else set[int]()
-        self._resets = job.course.reset is not None
+        kind = "f" if resets else "s" if turned else None
+        states = job.compiled.states if shifted and kind is not None else []
+        self.afresh = {node: f"{kind}{leaf}" for node, leaf, _ in states}
         self.begun = dict(_taken(job, forward)) if own and not self.wholes else dict[int, int]()
         self.shown = list(_shown(job, forward))
         alone = {node for node, copied in self.shown if not copied}
@@ -66,13 +71,8 @@ class Memories:
 
     def view(self, node: int) -> str:
         """A value as (rows, ...)."""
-        found, leaf = self._lying(node), self.anew(node)
-        return found if leaf is None else f"anew(course, {found}, f{leaf})"
-
-    def anew(self, node: int) -> int | None:
-        """The leaf of the state that a value is, where resets are not in its memory."""
-        op, attributes = self._graph[node].op, self._graph[node].attributes
-        return attributes[0] if op == "state" and self._resets and self.wholes else None
+        found, fresh = self._lying(node), self.afresh.get(node)
+        return found if fresh is None else f"anew(mask, {found}, {fresh})"
 
     def _lying(self, node: int) -> str:
         name, later = self.name(node), self._is_later(node)
@@ -112,6 +112,11 @@ class Memories:
         if node not in self.wholes:
             return "0"
         return f"m{node}.data_ptr()" + (f" + {self.row(node)} * rows" if self._reverse else "")
+
+
+def is_turned(course: Course) -> bool:
+    """Whether sequences begin at different steps, each at its last that counts."""
+    return course.reverse and course.lengths is not None
 
 
 def _taken(job: Job, forward: Direction) -> Iterator[tuple[int, int]]:

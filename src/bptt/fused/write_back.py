@@ -57,7 +57,8 @@ def write(
     order = None if apart is None else apart.rows
     lines.kernel({**begun, **_totals(lines, count)}, order)
     _rest(lines, count)
-    found = listed(_gradients(lines, "e{leaf}" if apart is None else "arrived(e{leaf}, s{leaf})"))
+    end = "e{leaf} + a{leaf}" if lines.marks_firsts else "e{leaf}"
+    found = listed(_gradients(lines, end if apart is None else "arrived(e{leaf}, s{leaf})"))
     lines.write(f"return [{found}]")
     return lines.function("job, tensors, kept, adjoints, wanted")
 
@@ -84,7 +85,8 @@ def _seeds(lines: Lines) -> dict[str, str]:
                 f"d{name} = zeros_like({name}) if d{name} is None else d{name}.contiguous()",
                 f"e{leaf} = empty_like({name})",
             )
-            anew = {"fresh": f"a{leaf}.data_ptr()"} if lines.resets else {}
+            afresh = lines.resets or lines.marks_firsts
+            anew = {"fresh": f"a{leaf}.data_ptr()"} if afresh else {}
             lines.write(*(f"a{leaf} = zeros_like({name})" for _ in anew))
             others |= carry(own, f"d{name}.data_ptr()", f"e{leaf}.data_ptr()", **anew)
     return others
