@@ -8,6 +8,8 @@ from torch import nn
 from torch.utils import _pytree as pytree
 
 import bptt
+from bptt.compiler import compiled
+from bptt.fused import windows
 from bptt.testing import assert_close
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -224,6 +226,32 @@ def _trained(cell, x, **keywords):
 def _all_equal(found, expected):
     assert len(found) == len(expected)
     assert all(map(torch.equal, found, expected))
+
+
+WIDE = {
+    "scored": CELLS["scored"],
+    "layer-norm LSTM": lambda: bptt.cells.LayerNormLSTM(INPUTS, H),
+    "peephole LSTM": lambda: bptt.cells.PeepholeLSTM(INPUTS, H),
+}
+
+
+@pytest.mark.parametrize("name", WIDE)
+@pytest.mark.parametrize("memory", [1, windows.MEMORY])
+def test_all_but_products_done_in_the_loop(name, memory, monkeypatch):
+    """As where weights' gradients are too large for the loop: what they are made of is not."""
+    monkeypatch.setattr(compiled, "NEAR", 0)
+    monkeypatch.setattr(windows, "MEMORY", memory)
+    torch.manual_seed(0)
+    cell = WIDE[name]()
+    for lengths, resets in ((None, False), ([T, 0, T - 4], False), ([T - 1, T, 2], True)):
+        case = {"steps": T, "lengths": lengths, "reverse": False, "resets": resets}
+        for method in METHODS:
+            ours, expected = (
+                pytree.tree_leaves(found(cell, backend, method, **case))
+                for backend in ("cpu", "reference")
+            )
+            for one, right in zip(ours, expected, strict=True):
+                assert_close(one, right, "gradients", f"{name}, {case}, {method}")
 
 
 @pytest.mark.parametrize("name", ORDINARY)

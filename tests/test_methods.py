@@ -14,7 +14,7 @@ from torch.utils import _pytree as pytree
 
 import bptt
 from bptt import Full, cells, plans
-from bptt.compiler.compiled import Direction
+from bptt.compiler import compiled
 from bptt.fused import forward, windows
 from bptt.methods import binomial
 from bptt.ready import initial_state
@@ -885,7 +885,7 @@ def watched_windows(monkeypatch, memory):
     monkeypatch.setattr(windows, "MEMORY", memory)
     monkeypatch.setattr(windows, "Stretch", Watched)
     # as where weights' gradients are too large for the loop to add up
-    monkeypatch.setattr(Direction, "is_summed", property(lambda direction: False))
+    monkeypatch.setattr(compiled, "NEAR", 0)
     monkeypatch.setattr(plans, "_ENTRIES", OrderedDict())  # what was found out about that
     monkeypatch.setattr(forward, "PART", 1)
     return seen

@@ -103,8 +103,6 @@ class Direction:
     def rest(self) -> Parallel:
         """`after`, given the sums over rows that the loop has added up."""
         columns = self.columns
-        if not columns.sums:
-            return self.after
         given = (*self.after.given, *self.names.totals.values(), *self.names.outers.values())
         return parallel(columns.graph, given, columns.after, self.dtype, self.absent, reuse=True)
 

@@ -186,10 +186,15 @@ def by_row(columns: Columns) -> Columns | None:
     graph, loop = columns.graph, set(columns.loop)
     late = _ancestors_outside(graph, columns.after, {*loop, *columns.given, *columns.before})
     products = [n for n in late if graph[n].op in CONTRACTIONS]
-    apart = late & (graph.descendants(products) | set(products))
-    rows = {n for n in late - apart if graph[n].op not in (*SUMS, *_FREE, *LEAVES)}
+    apart = graph.descendants(products) | set(products)
+    adjoints = loop & graph.descendants(_leaves(graph, ("d_output", "d_state")))
+    rows = {n for n in late & graph.descendants(adjoints) - apart if graph[n].op not in SUMS}
     if all(graph[n].op in _MOVES for n in rows):
         return None
+    users = _users(graph, late)
+    for n in sorted(late - rows - apart, reverse=True):  # functions of what is given
+        if graph[n].op not in (*SUMS, *_FREE, *LEAVES) and users[n] and users[n] <= rows:
+            rows.add(n)
     loop |= rows
     sums = [n for n in sorted(late) if graph[n].op == "total" and graph[n].operands[0] in loop]
     near = loop | set(_leaves(graph, ("d_state",)))

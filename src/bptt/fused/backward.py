@@ -7,6 +7,7 @@ import torch
 from torch import Tensor
 
 from bptt.compiler.compiled import Direction
+from bptt.compiler.parallel import total
 from bptt.fused import sums
 from bptt.fused.forward import add_kept, computed
 from bptt.fused.job import Given, Job, Values
@@ -86,6 +87,8 @@ def run(
         else:
             anew = _loop(job, direction, memories(job, direction, values, fixed), room)
         add_kept(direction, room.kept, values)
+        added = direction.names.totals.items()
+        values.update((node, total(end[name], course.steps)) for name, node in added)
     found = sums.after(job, direction, direction.rest, values, fixed)
     return _adjoints(job, direction, given, found, end, anew)
 

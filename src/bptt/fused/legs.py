@@ -38,7 +38,8 @@ class Legs:
         self._values, self._fixed = values, fixed
         self._loops: dict[bool, _Loop] = {}
         graph, dtype = direction.columns.graph, job.compiled.dtype
-        self.sums = {n: torch.zeros(graph[n].shape, dtype=dtype) for n in direction.columns.sums}
+        added = *direction.names.totals.values(), *direction.names.outers.values()
+        self.sums = {n: torch.zeros(graph[n].shape, dtype=dtype) for n in added}
 
     def run(self, leg: Leg, window: Window, carried: Rows) -> None:
         """Take rows back.

@@ -24,7 +24,8 @@ class Room:
         kept: what it fills at each step, by memory.
 
     Attributes:
-        end: by carry, filled with what the last step leaves.
+        end: by carry, filled with what the last step leaves; and each sequence's part of sums over
+            all rows.
         states: by leaf of the state, those before each step, where they lie beside what is kept.
         heads: by leaf, where the first of them stands.
     """
@@ -110,6 +111,8 @@ def _made(job: Job, direction: Direction, begin: Rows, beside: bool) -> Room:
             early, late = whole[:-batch], whole[batch:]
             room.kept[name], room.states[leaf] = (early, late) if course.reverse else (late, early)
             room.heads[leaf] = whole[-batch:] if course.reverse else whole[:batch]
+    for name, node in direction.names.totals.items():
+        room.end[name] = torch.empty(batch, *direction.columns.graph[node].shape, dtype=dtype)
     return room
 
 

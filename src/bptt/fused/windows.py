@@ -72,6 +72,7 @@ def run(
     if laid is not None:
         way = _Way(job, given, fixed, whole, values, adjoints)
         return way.apart([laid] if is_linear(direction) else way.phases(size))
+    direction = direction if whole.names.outers else whole
     way = _Way(job, given, fixed, direction, values, adjoints)
     size = size_of(width(direction), job.course, job.compiled.dtype)
     return way.whole() if size >= job.course.steps else way.through(size)
@@ -159,7 +160,7 @@ def made(direction: Direction) -> int:
 def width(direction: Direction) -> int:
     """Numbers that a direction makes for each row."""
     columns, graph = direction.columns, direction.columns.graph
-    given = {*columns.given, *columns.kept}
+    given = {*columns.given, *columns.kept, *columns.sums, *direction.names.totals.values()}
     made = {*columns.kept, *graph.between(columns.before, given)}
     made |= graph.between(columns.after, {*given, *columns.before})
     return sum(math.prod(graph[n].shape) for n in made if graph[n].op not in NO_MEMORY)
