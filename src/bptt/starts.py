@@ -2,7 +2,6 @@
 
 from collections.abc import Sequence
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -37,15 +36,16 @@ def before(course: Course, after: Tensor, first: Tensor, fresh: Tensor | None) -
 
 
 def firsts(course: Course) -> Tensor:
-    """(T, B) bool, the step that each sequence begins with in reverse.
+    """(T, B) bool, the step that each sequence of so many steps begins with in reverse.
 
     >>> firsts(Course(3, 2, torch.tensor([1, 3]), None, True)).tolist()
     [[True, False], [False, False], [False, True]]
     """
-    last, found = course.counts.numpy() - 1, np.zeros((course.steps, course.batch), dtype=bool)
-    rows = np.flatnonzero(last >= 0)
-    found[last[rows], rows] = True
-    return torch.from_numpy(found)
+    found, batch = bytearray(course.steps * course.batch), course.batch  # a mask's bytes
+    for row, count in enumerate(course.numbers):
+        if count:
+            found[(count - 1) * batch + row] = True
+    return torch.frombuffer(found, dtype=torch.bool).view(course.steps, batch)
 
 
 def anew(mask: Tensor, begun: Tensor, fresh: Tensor) -> Tensor:
