@@ -139,8 +139,8 @@ def loop(
     begin: Rows,
     end: Rows,
     reset: tuple | None,
-) -> list[Tensor]:
-    """Run a loop once; gives the sums of products over rows that it adds up.
+) -> None:
+    """Run a loop once.
 
     Args:
         job: what is run.
@@ -152,10 +152,10 @@ def loop(
         reset: a kernel's `Reset`, or None.
     """
     if direction.loop.stages:
-        return compiled(job, direction).run(memories, rows, begin, end, reset, shape)
+        compiled(job, direction).run(memories, rows, begin, end, reset, shape)
+        return
     for name, first in begin.items():  # a state that no step changes
         end[name].copy_(_unchanged(rows, first, name, reset))
-    return []
 
 
 def compiled(job: Job, direction: Direction) -> kernel.Kernel:
