@@ -13,7 +13,6 @@ from bptt.compiler.once import refs
 from bptt.compiler.record import Operation, Ref
 from bptt.course import Course
 from bptt.fused.checkpointed import costs_of
-from bptt.fused.loop import shifted
 from bptt.methods import Checkpointed, Full, Method
 from bptt.methods.checkpointed import spoken
 from bptt.unroll import find_plan
@@ -126,7 +125,7 @@ def _course(inputs: Any, lengths: Any, reset: Any, reverse: bool) -> Course:
 
 def _way(compiled: Compiled, method: Checkpointed, course: Course) -> str:
     """How a sequence is cut and what that takes."""
-    costs = costs_of(compiled, course.batch, shifted(course))
+    costs = costs_of(compiled, course)
     layout = method.layout(int(course.counts.max()), costs)
     return (
         f"{layout.count} segments of {layout.length} steps, {layout.slots} states held; "

@@ -82,8 +82,8 @@ def run(
         begin = seeds(job, direction, given.initial, adjoints[count:])
         room = room_of(job, direction, begin, None, rooms)
         end = room.end
-        if rooms is not None and repeats(job, direction):
-            room.run(job, direction, values, fixed, back=True)
+        if rooms is not None and repeats(course, direction):
+            values.update(room.run(job, direction, values, fixed, back=True))
         else:
             anew = _loop(job, direction, memories(job, direction, values, fixed), room)
         add_kept(direction, room.kept, values)

@@ -13,11 +13,11 @@ from torch import Tensor
 from bptt.backends.segments import go_back, go_out, segment_of
 from bptt.compiler.compiled import Compiled, Direction
 from bptt.compiler.graph import NO_MEMORY
-from bptt.course import Steps, Window
+from bptt.course import Course, Steps, Window
 from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Fixed, Rooms, shifted
+from bptt.fused.loop import Fixed, Rooms, repeats, shifted
 from bptt.fused.repeated import Repeated, is_repeated
 from bptt.fused.windows import Left
 from bptt.methods.checkpointed import Checkpointed, Costs, Layout
@@ -34,26 +34,26 @@ class Laid(NamedTuple):
 def lay(job: Job) -> Laid:
     """A job cut in segments as its method says."""
     assert isinstance(job.method, Checkpointed)
-    costs = costs_of(job.compiled, job.course.batch, shifted(job.course))
+    costs = costs_of(job.compiled, job.course)
     return Laid(job, job.method.layout(int(job.course.counts.max()), costs))
 
 
-def costs_of(compiled: Compiled, batch: int, shifted: bool) -> Costs:
-    """What is held for a state, for a step of a segment, and for gradients of weights.
+def _way_back(compiled: Compiled, direction: Direction, course: Course) -> Direction:
+    """The way back through segments: where they are alike, its loop adds up weights' gradients."""
+    gathered = compiled.gathered(direction) if repeats(course, direction) else None
+    return gathered or direction
 
-    Args:
-        compiled: the step.
-        batch: how many sequences run.
-        shifted: whether the state before a step lies where the one after the last step does.
-    """
-    graph, size = compiled.step.graph, compiled.dtype.itemsize
-    ways = [compiled.forward, compiled.backward(frozenset())]
-    beside = {part.leaf for part in compiled.forward.kept} if shifted else set()
+
+def costs_of(compiled: Compiled, course: Course) -> Costs:
+    """What is held for a state, for a step of a segment, and for gradients of weights."""
+    graph, size, batch = compiled.step.graph, compiled.dtype.itemsize, course.batch
+    ways = [compiled.forward, _way_back(compiled, compiled.backward(frozenset()), course)]
+    beside = {part.leaf for part in compiled.forward.kept} if shifted(course) else set()
     begun = [node for node, leaf, _ in compiled.states if leaf not in beside]
     nodes: set[int] = {*begun, *(node for node, _, _ in (*compiled.inputs, *compiled.random))}
     for way in ways:
         columns = way.columns
-        given = {*columns.given, *columns.kept}
+        given = {*columns.given, *columns.kept, *columns.sums}
         nodes.update(columns.kept, columns.graph.between(columns.before, given))
         nodes.update(columns.graph.between(columns.after, {*given, *columns.before}))
     step = sum(math.prod(graph[n].shape) for n in nodes if graph[n].op not in NO_MEMORY)
@@ -80,7 +80,7 @@ class _Each:
 
     def __init__(self, laid: Laid, given: Given, direction: Direction, fixed: Fixed) -> None:
         self.job, self._window = laid.job, Window(laid.job.course, 0, 0)
-        self._laid, self._given, self._rooms = laid, given, Rooms()
+        self._laid, self._given, self._rooms = laid, given, Rooms(laid.layout.longest)
         self._direction, self._fixed = direction, fixed
 
     def enter(self, segment: int) -> Steps:
@@ -153,12 +153,13 @@ class _Back:
         job = laid.job
         self.given, self.count = given, len(adjoints) - len(given.initial)
         self.adjoints = adjoints[: self.count]
-        out, self.back = job.compiled.forward, backward.direction(job, adjoints)
+        out, back = job.compiled.forward, backward.direction(job, adjoints)
+        self.back = _way_back(job.compiled, back, job.course)
         # whether it takes what comes after the loop, where outputs are made
         self.takes_late = not {*out.columns.after}.isdisjoint(self.back.taken)
         self.way = _ahead(laid, given, out, out.once.run(given.own))
         self.fixed: Fixed = self.back.once.run(given.own)
-        self.rooms = Rooms()
+        self.rooms = Rooms(laid.layout.longest)
         self.left = Left(given.inputs, len(given.fresh), wanted[: len(given.inputs)])
         self.through = adjoints[self.count :]
 

@@ -54,7 +54,7 @@ def run(
     room = room_of(job, direction, begin, given.initial, rooms)
     reset = _reset(job, direction, given.fresh)
     begun = states.Begun(course, room.begin, None if reset is None else reset[1], {})
-    if rooms is not None and repeats(job, direction):
+    if rooms is not None and repeats(course, direction):
         room.run(job, direction, values, fixed, back=False)
     elif job.stored is None:
         _loop(job, direction, given.fresh, memories(job, direction, values, fixed), room)

@@ -1,6 +1,7 @@
 """A direction's loop: what it reads, what it works in, and its run by a kernel."""
 
 import math
+from collections.abc import Callable
 
 import torch
 from torch import Tensor
@@ -37,8 +38,13 @@ class Room:
         self.heads: dict[int, Tensor] = {}
         self._call: kernel.Prepared | None = None
 
-    def run(self, job: Job, direction: Direction, values: Values, fixed: Fixed, back: bool) -> None:
-        """Run the loop; where it has run before, all but what it reads at each step is the same."""
+    def run(
+        self, job: Job, direction: Direction, values: Values, fixed: Fixed, back: bool
+    ) -> Values:
+        """Run the loop; gives the products over rows that it has added up, until it runs again.
+
+        Where it has run before, all but what it reads at each step is the same.
+        """
         rows = rows_of(job.course, back)
         steps = step_reads(job, direction, values)
         if self._call is None:
@@ -51,14 +57,43 @@ class Room:
             for name, memory in steps.items():
                 self._call.move(name, memory)
             self._call.run(pack=False)
+        sums = map(kernel.summed, self._call.totals)
+        return dict(zip(direction.names.outers.values(), sums, strict=True))
 
 
-Rooms = dict[tuple, Room]  # by steps, and how states lie: for segments that follow one another
+class Rooms:
+    """The rooms of segments that follow one another, all in one memory.
+
+    Args:
+        longest: steps of the longest segment.
+    """
+
+    def __init__(self, longest: int) -> None:
+        self._longest = longest
+        self._memories: Rows = {}
+        self._rooms: dict[tuple, Room] = {}
+
+    def room(self, job: Job, direction: Direction, begin: Rows, beside: bool) -> Room:
+        """The room of segments of this length, which begins with this."""
+        kind = job.course.steps, beside
+        room = self._rooms.get(kind)
+        if room is None:
+            own = {name: leaf.clone() for name, leaf in begin.items()}
+            room = self._rooms[kind] = _made(job, direction, own, beside, self._take)
+        else:
+            for name, leaf in begin.items():
+                room.begin[name].copy_(leaf)
+        return room
+
+    def _take(self, name: str, steps: int, *shape: int, dtype: torch.dtype) -> Tensor:
+        """The memory of that name, for so many steps."""
+        if name not in self._memories:
+            self._memories[name] = torch.empty(self._longest + 1, *shape, dtype=dtype)
+        return self._memories[name][:steps]
 
 
-def repeats(job: Job, direction: Direction) -> bool:
-    """Whether segments of a job may differ in nothing but what they read at each step."""
-    course = job.course
+def repeats(course: Course, direction: Direction) -> bool:
+    """Whether segments may differ in nothing but what they read at each step."""
     return bool(direction.loop.stages) and course.lengths is None and course.reset is None
 
 
@@ -76,16 +111,10 @@ def room_of(
     """
     course = job.course
     beside = initial is not None and direction.reads_states and shifted(course)
-    key = course.steps, beside
-    room = None if rooms is None else rooms.get(key)
-    if room is None:
-        own = begin if rooms is None else {name: leaf.clone() for name, leaf in begin.items()}
-        room = _made(job, direction, own, beside)
-        if rooms is not None:
-            rooms[key] = room
+    if rooms is None:
+        room = _made(job, direction, begin, beside, _fresh)
     else:
-        for name, leaf in begin.items():
-            room.begin[name].copy_(leaf)
+        room = rooms.room(job, direction, begin, beside)
     if course.dead is not None:
         for memory in room.kept.values():  # no loop stores anything there, but sums read it
             memory.index_fill_(0, course.dead, 0.0)
@@ -95,22 +124,29 @@ def room_of(
     return room
 
 
-def _made(job: Job, direction: Direction, begin: Rows, beside: bool) -> Room:
-    """A new room.
+def _fresh(name: str, steps: int, *shape: int, dtype: torch.dtype) -> Tensor:
+    return torch.empty(steps, *shape, dtype=dtype)
+
+
+def _made(
+    job: Job, direction: Direction, begin: Rows, beside: bool, take: Callable[..., Tensor]
+) -> Room:
+    """A new room, in memory that is taken by name for so many steps.
 
     Where the state before each step is the one stored a step earlier (`beside`), its memory has
     one step more than the sequence, with the first state in it: both are views of that.
     """
-    course, dtype, batch = job.course, job.compiled.dtype, job.course.batch
+    steps, batch, dtype = job.course.steps, job.course.batch, job.compiled.dtype
     room = Room(begin, {})
     for name, _, shape, leaf, _ in direction.kept:
         if leaf is None or not beside:
-            room.kept[name] = torch.empty(course.steps * batch, *shape, dtype=dtype)
+            room.kept[name] = take(name, steps, batch, *shape, dtype=dtype).flatten(0, 1)
         else:
-            whole = torch.empty((course.steps + 1) * batch, *shape, dtype=dtype)
+            whole = take(name, steps + 1, batch, *shape, dtype=dtype).flatten(0, 1)
             early, late = whole[:-batch], whole[batch:]
-            room.kept[name], room.states[leaf] = (early, late) if course.reverse else (late, early)
-            room.heads[leaf] = whole[-batch:] if course.reverse else whole[:batch]
+            reverse = job.course.reverse
+            room.kept[name], room.states[leaf] = (early, late) if reverse else (late, early)
+            room.heads[leaf] = whole[-batch:] if reverse else whole[:batch]
     for name, node in direction.names.totals.items():
         room.end[name] = torch.empty(batch, *direction.columns.graph[node].shape, dtype=dtype)
     return room

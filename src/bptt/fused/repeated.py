@@ -19,7 +19,7 @@ from bptt.step import Leaves
 def is_repeated(job: Job, direction: Direction, initial: Leaves) -> bool:
     """Whether segments of a job differ in nothing but what they read."""
     numbers = all(leaf.dtype is job.compiled.dtype for leaf in initial)
-    return numbers and repeats(job, direction)
+    return numbers and repeats(job.course, direction)
 
 
 class Repeated:
@@ -41,6 +41,7 @@ class Repeated:
     ) -> None:
         self.job, self._course, self._layout = job, job.course, layout
         self._given, self._direction, self._fixed = given, direction, fixed
+        self._rooms = Rooms(layout.longest)
         self._out: _Out | None = None
         self._span = Span(0, 0)
 
@@ -52,10 +53,10 @@ class Repeated:
         start = whole.steps - first - steps if whole.reverse else first
         self._span = Span(start, start + steps)
         if self._out is None or self.job.course.steps != steps:
-            self._out = None  # its room is let go before another one is taken
             course = Course(steps, whole.batch, None, None, whole.reverse)
             self.job = self.job._replace(course=course)
-            self._out = _Out(self.job, self._direction, self._fixed, self._given.initial)
+            state = self._given.initial
+            self._out = _Out(self.job, self._direction, self._fixed, state, self._rooms)
         if self.job.compiled.random:
             self.job = self.job._replace(first=first)
         return self._span
@@ -99,16 +100,19 @@ class _Out:
         direction: forward.
         fixed: what that computes once.
         state: like those that segments begin with.
+        rooms: where it lies.
 
     Attributes:
         after: the state after the segment that was run last.
     """
 
-    def __init__(self, job: Job, direction: Direction, fixed: Fixed, state: Leaves) -> None:
+    def __init__(
+        self, job: Job, direction: Direction, fixed: Fixed, state: Leaves, rooms: Rooms
+    ) -> None:
         self._direction, self._fixed, dtype = direction, fixed, job.compiled.dtype
         flat = [flat_leaf(leaf, dtype) for leaf in state]
         begin = dict(zip(direction.names.carried, flat, strict=True))
-        self._room = room = room_of(job, direction, begin, state, Rooms())
+        self._room = room = room_of(job, direction, begin, state, rooms)
         self._begin = _shaped(list(room.begin.values()), state)
         self.after = _shaped(list(room.end.values()), state)
         self._heads = [(leaf, head.view(state[leaf].shape)) for leaf, head in room.heads.items()]

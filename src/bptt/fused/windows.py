@@ -102,7 +102,7 @@ class _Way:
 
     def through(self, size: int) -> Adjoints:
         """Every loss to the first step, the last window first."""
-        left, rooms, adjoints = self._left(), Rooms(), self.final
+        left, rooms, adjoints = self._left(), Rooms(size), self.final
         longest = int(self.job.course.counts.max())
         starts = range(0, longest, size)
         for start in starts if self.job.course.reverse else reversed(starts):
