@@ -1,6 +1,7 @@
 """Runs that do not meet and go back side by side, by one call of a kernel.
 
-So do those of a stream's window in which no run reaches beyond the end of the one before.
+So do those of a short `Truncated` unroll, or of a stream's window, in which no run reaches beyond
+the end of the one before.
 """
 
 from typing import NamedTuple
@@ -10,7 +11,7 @@ from torch import Tensor
 from bptt.backends.cpu import kernel
 from bptt.fused import runs
 from bptt.fused.job import Job
-from bptt.fused.passes import Layout
+from bptt.fused.passes import Ends, Layout
 
 
 class Alone(NamedTuple):
@@ -18,10 +19,12 @@ class Alone(NamedTuple):
 
     Attributes:
         rows: where they go.
+        final: those that begin with the final state's adjoint.
         reached, owners: those that arrive at the initial state, and whose it is.
     """
 
     rows: kernel.Rows
+    final: Ends
     reached: Tensor
     owners: Tensor
 
@@ -39,13 +42,13 @@ def rows(job: Job, size: int) -> Alone | None:
     if laid is None or not _is_one_call(laid):
         return None
     (leg,) = laid.parts[0].groups[0].legs
-    return Alone(leg.rows, *laid.reached)
+    return Alone(leg.rows, laid.final, *laid.reached)
 
 
 def _is_one_call(laid: Layout) -> bool:
-    """Whether every loss enters a run, every step is in one, and none begins with a final state."""
+    """Whether every loss enters a run, every step is in one, and no run waits for another."""
     if laid.entering is not None or len(laid.resting) or len(laid.parts) > 1:
         return False
     (part,) = laid.parts
     legs = [len(group.legs) for group in part.groups]
-    return legs == [1] and not len(part.untouched) and not len(laid.final.runs)
+    return legs == [1] and not len(part.untouched)

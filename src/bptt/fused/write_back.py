@@ -53,7 +53,7 @@ def write(
         lines.column("before", columns.before, direction.before)
     lines.clear(lines.new())
     count = "batch" if apart is None else str(_count(apart))
-    begun = _seeds(lines) if apart is None else _nothing(lines, apart)
+    begun = _seeds(lines) if apart is None else _begun(lines, apart)
     order = None if apart is None else apart.rows
     lines.kernel({**begun, **_totals(lines, count)}, order)
     _rest(lines, count)
@@ -92,18 +92,29 @@ def _seeds(lines: Lines) -> dict[str, str]:
     return others
 
 
-def _nothing(lines: Lines, apart: Alone) -> dict[str, str]:
-    """Nothing, which runs begin with but for their losses."""
-    others, arrived = dict[str, str](), functools.partial(_arrived, apart)
-    lines.namespace["arrived"] = arrived
+def _begun(lines: Lines, apart: Alone) -> dict[str, str]:
+    """What runs begin with but for their losses: dE/d(final state), or nothing."""
+    others = dict[str, str]()
+    lines.namespace["arrived"] = functools.partial(_arrived, apart)
+    lines.namespace["final"] = functools.partial(_final, apart)
     widths = {m.name: m.width for m in lines.direction.loop.memories if m.kind == "carry"}
-    for leaf, own in enumerate(lines.direction.names.carried):
+    for leaf, (name, own) in enumerate(
+        zip(lines.state, lines.direction.names.carried, strict=True)
+    ):
         if own in widths:
             nothing = torch.zeros(_count(apart), widths[own], dtype=lines.compiled.dtype)
             lines.namespace[f"z{leaf}"] = nothing
-            lines.write(f"e{leaf} = empty_like(z{leaf})")
-            others |= carry(own, f"z{leaf}.data_ptr()", f"e{leaf}.data_ptr()")
+            lines.write(f"g{leaf} = final(z{leaf}, d{name})", f"e{leaf} = empty_like(z{leaf})")
+            others |= carry(own, f"g{leaf}.data_ptr()", f"e{leaf}.data_ptr()")
     return others
+
+
+def _final(apart: Alone, nothing: Tensor, seed: Tensor | None) -> Tensor:
+    """What runs begin with: some with the final state's adjoint."""
+    runs, sequences = apart.final
+    if seed is None or not len(runs):
+        return nothing
+    return nothing.index_copy(0, runs, seed.reshape(len(seed), -1).index_select(0, sequences))
 
 
 def _count(apart: Alone) -> int:
