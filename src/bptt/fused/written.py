@@ -61,8 +61,8 @@ class Written:
         lines = Lines(job, self._own, direction, backward=False)
         self._kept = self._needed(lines)
         kept = list(dict.fromkeys(self._kept.values()))
-        self._skips = lines.lengths and (not kept or _is_all_in_a_loop(job))
-        self.ahead = write_ahead.write(lines, kept, clears=not self._skips)
+        self._skips = bool(kept) and _is_all_in_a_loop(job)
+        self.ahead = write_ahead.write(lines, kept, clears=bool(kept) and not self._skips)
         self._backs: dict[frozenset[int], _Back] = {}
 
     def _needed(self, lines: Lines) -> dict[int, str]:
@@ -90,8 +90,8 @@ class Written:
         way = self._backs.get(absent)
         if way is None:
             direction = job.compiled.backward(absent)
-            way = self._backs[absent] = _Back(job, self._own, self._kept, direction)
-            assert way.is_all_in_a_loop or not self._skips  # fewer losses need no more than all
+            way = _Back(job, self._own, self._kept, direction, clears=self._skips)
+            self._backs[absent] = way
         return way(job, tensors, kept, adjoints, wanted)
 
 
@@ -110,24 +110,30 @@ class _Back:
         own: the cell's tensors, without numbers.
         kept: the memory of each value that there is, by node.
         direction: the way back, where some outputs may not have been used.
-
-    Attributes:
-        is_all_in_a_loop: whether the kernel alone reads what is kept, with every loss in it.
+        clears: whether padding in what is kept is as the way forward found it: no kernel reads it.
     """
 
     def __init__(
-        self, job: Job, own: Sequence[Tensor], kept: dict[int, str], direction: Direction
+        self,
+        job: Job,
+        own: Sequence[Tensor],
+        kept: dict[int, str],
+        direction: Direction,
+        *,
+        clears: bool,
     ) -> None:
         self._direction, self._dtype = direction, job.compiled.dtype
         self._whole = whole = job.compiled.gathered(direction) or direction
         self._width = 0 if whole.is_summed else windows.width(whole)
-        self.is_all_in_a_loop = whole.is_plain and whole.is_summed
+        clears &= not (whole.is_plain and whole.is_summed)
         self._own, self._kept = own, kept
         self._apart: dict[tuple, Callable[..., Found] | None] = {}
-        self._values = write_back.values(Lines(job, own, direction, backward=True), kept)
+        lines = Lines(job, own, direction, backward=True)
+        self._values = write_back.values(lines, kept, clears=clears)
         self._run = None
         if whole.is_plain:
-            self._run = write_back.write(Lines(job, own, whole, backward=True), kept)
+            lines = Lines(job, own, whole, backward=True)
+            self._run = write_back.write(lines, kept, clears=clears)
 
     def __call__(
         self,
