@@ -9,7 +9,7 @@ from torch.utils import _pytree as pytree
 
 import bptt
 from bptt.compiler import compiled
-from bptt.fused import windows, written
+from bptt.fused import windows
 from bptt.testing import assert_close
 
 pytestmark = pytest.mark.usefixtures("double")
@@ -296,20 +296,3 @@ def test_masks_where_not_all_is_as_usual(name, reverse):
             ours, expected = (gradients(backend, part, **masks) for backend in ("cpu", "reference"))
             for one, right in zip(ours, expected, strict=True):
                 assert_close(one, right, "gradients", f"{name}, {part}, {list(masks)}")
-
-
-def test_padding_that_was_left_is_cleared_where_something_reads_it(monkeypatch):
-    """As where the way forward took the way back for one loop, and outputs were not used."""
-    monkeypatch.setattr(compiled, "NEAR", 0)
-    monkeypatch.setattr(written, "_is_all_in_a_loop", lambda job: True)
-    torch.manual_seed(0)
-    cell, lengths = bptt.cells.Elman(INPUTS, 2 * H), [0, 3, 17, 30]
-    x = torch.randn(30, 4, INPUTS, requires_grad=True)
-    found = []
-    for backend in ("cpu", "reference"):
-        dirt = [torch.full((n,), torch.nan) for n in range(10, 2000, 10)]
-        del dirt  # what is taken next has it in its padding
-        outputs, _ = bptt.unroll(cell, x, lengths=lengths, backend=backend)
-        found.append(torch.autograd.grad(outputs.square().sum(), [x, *cell.parameters()]))
-    for one, right in zip(*found, strict=True):
-        assert_close(one, right, "gradients", "padding")

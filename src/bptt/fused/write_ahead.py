@@ -10,20 +10,19 @@ from bptt.fused.lines import Lines, carry
 from bptt.fused.memories import listed
 
 
-def write(lines: Lines, kept: Sequence[str], *, clears: bool) -> Callable[..., tuple]:
+def write(lines: Lines, kept: Sequence[str]) -> Callable[..., tuple]:
     """`ahead(job, tensors) -> outputs, final state, kept`.
 
     Args:
         lines: nothing so far.
         kept: the memories that the way back needs.
-        clears: whether that reads the padding in them.
     """
     direction, columns = lines.direction, lines.direction.columns
     lines.begin()
     lines.fixed((columns.before, direction.before), (columns.after, direction.after))
     if direction.prepares:
         lines.column("before", columns.before, direction.before)
-    lines.clear(lines.new(), None if clears else {node for node, _ in lines.memories.shown})
+    lines.clear(lines.new(), None if kept else {node for node, _ in lines.memories.shown})
     others = dict[str, str]()
     for leaf, (name, own) in enumerate(zip(lines.state, direction.names.carried, strict=True)):
         lines.write(f"e{leaf} = empty_like({name})")

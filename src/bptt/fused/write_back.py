@@ -15,27 +15,25 @@ from bptt.fused.loop import Fixed
 from bptt.fused.memories import listed
 
 
-def values(lines: Lines, kept: dict[int, str], *, clears: bool) -> Callable[..., dict[int, Tensor]]:
+def values(lines: Lines, kept: dict[int, str]) -> Callable[..., dict[int, Tensor]]:
     """`values(job, tensors, kept)`: all that there is for the way back, as (rows, ...), by node."""
-    _unpack(lines, kept, clears)
+    _unpack(lines, kept)
     nodes = [*(slot.node for slot in lines.compiled.inputs), *kept]
     pairs = ", ".join(f"{node}: {lines.memories.view(node)}" for node in nodes)
     lines.write(f"return {{{pairs}}}")
     return lines.function("job, tensors, kept")
 
 
-def _unpack(lines: Lines, kept: dict[int, str], clears: bool) -> None:
+def _unpack(lines: Lines, kept: dict[int, str]) -> None:
     lines.begin()
     names = list(dict.fromkeys(kept.values()))
     if names:
         lines.write(f"({listed(names)}) = kept")
     lines.write(*(f"{name} = {name}.contiguous()" for name in names))
-    if clears:
-        lines.clear([node for node in kept if node in lines.memories.stored])
 
 
 def write(
-    lines: Lines, kept: dict[int, str], apart: Alone | None = None, *, clears: bool = False
+    lines: Lines, kept: dict[int, str], apart: Alone | None = None
 ) -> Callable[..., list[Tensor | None]]:
     """`back(job, tensors, kept, adjoints, wanted) -> gradients`, all steps at once.
 
@@ -43,11 +41,10 @@ def write(
         lines: nothing so far.
         kept: the memory of each value that there is, by node.
         apart: runs that go back side by side; None: every loss goes to the first step.
-        clears: whether padding in what is kept is still as the way forward found it.
     """
     direction, columns, names = lines.direction, lines.direction.columns, lines.direction.names
     outputs = [f"dy{i}" for i in range(len(lines.compiled.step.outputs))]
-    _unpack(lines, kept, clears)
+    _unpack(lines, kept)
     lines.write(f"({listed((*outputs, *(f'd{name}' for name in lines.state)))}) = adjoints")
     taken = {lines.memories.name(n) for n in (*names.step.values(), *_given(direction))}
     lines.write(*(f"{name} = {name}.contiguous()" for name in outputs if name in taken))

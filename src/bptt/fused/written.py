@@ -28,8 +28,7 @@ def written(job: Job, tensors: Sequence[Tensor], direction: Direction) -> "Writt
     if not all(map(Tensor.is_contiguous, tensors[sum(job.counts) :])):
         return None
     course = job.course
-    lengths = course.lengths is not None and type(job.method).__name__
-    key = f"written {course.reverse} {lengths} {course.reset is not None}"
+    key = f"written {course.reverse} {course.lengths is None} {course.reset is None}"
     if key not in direction.made:
         direction.made[key] = _made(job, tensors, direction)
     return direction.made[key]
@@ -61,8 +60,7 @@ class Written:
         lines = Lines(job, self._own, direction, backward=False)
         self._kept = self._needed(lines)
         kept = list(dict.fromkeys(self._kept.values()))
-        self._skips = bool(kept) and _is_all_in_a_loop(job)
-        self.ahead = write_ahead.write(lines, kept, clears=bool(kept) and not self._skips)
+        self.ahead = write_ahead.write(lines, kept)
         self._backs: dict[frozenset[int], _Back] = {}
 
     def _needed(self, lines: Lines) -> dict[int, str]:
@@ -90,16 +88,8 @@ class Written:
         way = self._backs.get(absent)
         if way is None:
             direction = job.compiled.backward(absent)
-            way = _Back(job, self._own, self._kept, direction, clears=self._skips)
-            self._backs[absent] = way
+            way = self._backs[absent] = _Back(job, self._own, self._kept, direction)
         return way(job, tensors, kept, adjoints, wanted)
-
-
-def _is_all_in_a_loop(job: Job) -> bool:
-    """Whether a job goes back by a kernel alone, which reads no padding of what is kept."""
-    direction = job.compiled.backward(frozenset())
-    whole = job.compiled.gathered(direction) or direction
-    return type(job.method) is Full and whole.is_plain and whole.is_summed
 
 
 class _Back:
@@ -110,30 +100,20 @@ class _Back:
         own: the cell's tensors, without numbers.
         kept: the memory of each value that there is, by node.
         direction: the way back, where some outputs may not have been used.
-        clears: whether padding in what is kept is as the way forward found it: no kernel reads it.
     """
 
     def __init__(
-        self,
-        job: Job,
-        own: Sequence[Tensor],
-        kept: dict[int, str],
-        direction: Direction,
-        *,
-        clears: bool,
+        self, job: Job, own: Sequence[Tensor], kept: dict[int, str], direction: Direction
     ) -> None:
         self._direction, self._dtype = direction, job.compiled.dtype
         self._whole = whole = job.compiled.gathered(direction) or direction
         self._width = 0 if whole.is_summed else windows.width(whole)
-        clears &= not (whole.is_plain and whole.is_summed)
         self._own, self._kept = own, kept
         self._apart: dict[tuple, Callable[..., Found] | None] = {}
-        lines = Lines(job, own, direction, backward=True)
-        self._values = write_back.values(lines, kept, clears=clears)
+        self._values = write_back.values(Lines(job, own, direction, backward=True), kept)
         self._run = None
         if whole.is_plain:
-            lines = Lines(job, own, whole, backward=True)
-            self._run = write_back.write(lines, kept, clears=clears)
+            self._run = write_back.write(Lines(job, own, whole, backward=True), kept)
 
     def __call__(
         self,
