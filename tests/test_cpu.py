@@ -7,14 +7,13 @@ import platform
 import subprocess
 import sys
 import threading
-from pathlib import Path
 
 import pytest
 import torch
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from bptt.backends.cpu import crowd, kernel, scratch, simd
+from bptt.backends.cpu import crowd, kernel, simd
 from bptt.backends.cpu.kernel import Reset, Rows
 from bptt.backends.cpu.program import ENTRIES, program
 from bptt.backends.cpu.simd import machine, translate
@@ -34,7 +33,6 @@ from bptt.compiler.stages import (
 )
 from bptt.errors import BackendError
 
-LARGE_PAGES, SMAPS = Path("/sys/kernel/mm/transparent_hugepage"), Path("/proc/self/smaps")
 WIDE = torch.float64
 TOLERANCE = {torch.float32: 3e-5, torch.float64: 1e-12}
 
@@ -852,23 +850,3 @@ def _update(draw, carry, readable):
 @given(loops(), st.integers(0, 3), st.integers(0, 9), st.sampled_from([1, -1]))
 def test_random_loops(loop, T, B, direction):
     compare(loop, T, B, Rows(direction=direction), dtype=WIDE)
-
-
-@pytest.mark.skipif(not LARGE_PAGES.exists(), reason="this system has none on demand")
-def test_large_memory_is_wished_for_in_large_pages():
-    memory = torch.ones(3 * scratch.LARGE, dtype=torch.uint8)
-    scratch.in_large_pages(memory)
-    assert memory.all()
-    assert "hg" in flags_at(memory.data_ptr() + scratch.LARGE)
-
-
-def flags_at(place):
-    """How the system maps what lies at an address."""
-    inside = False
-    for first, *rest in map(str.split, SMAPS.read_text().splitlines()):
-        if "-" in first:
-            begin, end = (int(part, 16) for part in first.split("-"))
-            inside = begin <= place < end
-        elif inside and first == "VmFlags:":
-            return rest
-    raise AssertionError(f"nothing is mapped at {place:#x}")

@@ -15,7 +15,6 @@ import torch
 from torch import Tensor
 
 from bptt import starts
-from bptt.backends.cpu import scratch
 from bptt.backends.cpu.kernel import Rows
 from bptt.compiler.arrange import Part
 from bptt.compiler.compiled import Direction
@@ -70,7 +69,6 @@ class Lines:
             "empty": torch.empty, "empty_like": torch.empty_like, "zeros_like": torch.zeros_like,
             "fill": ctypes.memset, "Rows": Rows, "anew": starts.anew, "firsts": starts.firsts,
             "total": total, "computed": computed, "real": real, "dtype": self._dtype,
-            "in_large_pages": scratch.in_large_pages,
         }  # fmt: skip
         self._lines: list[str] = []
 
@@ -107,9 +105,6 @@ class Lines:
         if not self._backward:
             nodes += memories.begun.values()
         self.write(*(f"{memories.name(node)} = {memories.new(node)}" for node in nodes))
-        if nodes:
-            few, found = scratch.LARGE // max(map(memories.row, nodes)), map(memories.name, nodes)
-            self.write(f"if rows > {few}: in_large_pages({listed(found)})")
         return nodes
 
     def clear(self, nodes: Sequence[int], some: Container[int] | None = None) -> None:

@@ -3,9 +3,7 @@
 A buffer belongs to one call from `take` to `give_back`, whichever thread calls.
 """
 
-import ctypes
 import functools
-import mmap
 
 import torch
 from torch import Tensor
@@ -13,7 +11,6 @@ from torch import Tensor
 LINE = 64  # bytes that a cache moves at once
 KEPT = 64 << 20  # bytes of a buffer that is kept; larger ones go back to the system
 MAPPED = (32 << 20) - (64 << 10)  # bytes of the largest block that glibc learns from
-LARGE = 4 << 20  # bytes of memory that pays to have in large pages
 _free: list[Tensor] = []
 
 
@@ -48,25 +45,3 @@ def keep_freed() -> None:
     there: it takes no memory.
     """
     torch.empty(MAPPED, dtype=torch.uint8)
-
-
-def in_large_pages(*memories: Tensor) -> None:
-    """Asks the system for pages of 2 MB where memories lie that are larger than MAPPED.
-
-    The C library maps such memory afresh for each and gives it back at its end: each of its pages
-    is cleared at the first touch, which at 4 kB takes half as long as a kernel that fills it. It is
-    a wish: what is refused changes nothing.
-    """
-    advice = getattr(mmap, "MADV_HUGEPAGE", None)
-    if advice is None:
-        return
-    for memory in memories:
-        if memory.nbytes > LARGE:
-            first = -(-memory.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
-            last = (memory.data_ptr() + memory.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-            _c().madvise(ctypes.c_void_p(first), ctypes.c_size_t(last - first), advice)
-
-
-@functools.cache
-def _c() -> ctypes.CDLL:
-    return ctypes.CDLL(None)
