@@ -2,8 +2,8 @@
 
 Forward: what depends on weights alone, then on inputs alone for all steps at once, then the loop's
 kernel, then what no next state needs. Backward the same with adjoints. Between them lies what was
-stored: the states, and the few values that cost more to compute again than to keep. Steps that
-nothing is odd about go a shorter way through the same kernels (`ordinary.py`).
+stored: the states, and the few values that cost more to compute again than to keep. Calls that
+nothing is odd about are written out as lines of Python, once for each plan (`written.py`).
 """
 
 from bptt.fused.function import run

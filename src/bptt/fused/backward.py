@@ -11,18 +11,8 @@ from bptt.compiler.parallel import total
 from bptt.fused import sums
 from bptt.fused.forward import add_kept, computed
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import (
-    Fixed,
-    Room,
-    Rooms,
-    Rows,
-    flat_leaf,
-    loop,
-    memories,
-    repeats,
-    room_of,
-    rows_of,
-)
+from bptt.fused.loop import Fixed, Rows, flat_leaf, loop, memories, repeats, rows_of
+from bptt.fused.rooms import Room, Rooms, room_of
 from bptt.step import Leaves
 
 Found = list[Tensor | None]

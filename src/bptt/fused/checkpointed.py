@@ -17,8 +17,9 @@ from bptt.course import Course, Steps, Window
 from bptt.fused import backward, forward
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Fixed, Rooms, repeats, shifted
+from bptt.fused.loop import Fixed, repeats, shifted
 from bptt.fused.repeated import Repeated, is_repeated
+from bptt.fused.rooms import Rooms
 from bptt.fused.windows import Left
 from bptt.methods.checkpointed import Checkpointed, Costs, Layout
 from bptt.step import Leaves

@@ -10,18 +10,8 @@ from bptt.compiler.parallel import Parallel
 from bptt.course import Course
 from bptt.fused import states
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import (
-    Fixed,
-    Room,
-    Rooms,
-    Rows,
-    flat_leaf,
-    loop,
-    memories,
-    repeats,
-    room_of,
-    rows_of,
-)
+from bptt.fused.loop import Fixed, Rows, flat_leaf, loop, memories, repeats, rows_of
+from bptt.fused.rooms import Room, Rooms, room_of
 from bptt.step import Leaves
 
 PART = 1 << 20  # numbers that a column makes on the way, at most: they fit in a cache

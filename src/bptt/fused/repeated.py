@@ -11,7 +11,8 @@ from bptt.compiler.compiled import Direction
 from bptt.course import Course, Span, Steps
 from bptt.fused import forward, states
 from bptt.fused.job import Given, Job, Values
-from bptt.fused.loop import Fixed, Rooms, flat_leaf, repeats, room_of
+from bptt.fused.loop import Fixed, flat_leaf, repeats
+from bptt.fused.rooms import Rooms, room_of
 from bptt.methods.checkpointed import Layout
 from bptt.step import Leaves
 

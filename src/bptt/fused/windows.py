@@ -21,8 +21,9 @@ from bptt.fused import backward, runs
 from bptt.fused.backward import Adjoints
 from bptt.fused.job import Given, Job, Values
 from bptt.fused.linear import is_linear
-from bptt.fused.loop import Fixed, Rooms
+from bptt.fused.loop import Fixed
 from bptt.fused.passes import Layout
+from bptt.fused.rooms import Rooms
 from bptt.step import Leaves
 
 MEMORY = 1 << 24  # bytes that a window makes: what is much larger, the system takes back at once

@@ -1,6 +1,7 @@
 """The whole source of a loop's kernel, and what its caller must know to run it."""
 
-from collections.abc import Iterator
+import functools
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
 from bptt.backends.cpu import piles
@@ -18,7 +19,7 @@ from bptt.backends.cpu.stage import Work, calls, functions, places, tiles
 from bptt.backends.cpu.tiles import tile
 from bptt.backends.cpu.tiling import tiling
 from bptt.backends.cpu.weights import packed
-from bptt.compiler.stages import Loop, Outer
+from bptt.compiler.stages import Loop, Memory, Outer
 
 ENTRIES = ("pack", "run")
 ROWS = ("step", "begun", "trail", "sequence")  # memories of the caller that have rows
@@ -243,22 +244,8 @@ def _first_and_meet(parts: _Parts, call: str) -> list[str]:
 
 def _fetch(parts: _Parts) -> Iterator[str]:
     """Reads the block."""
-
-    def take(name: str) -> str:
-        return f"integer(block, {parts.slots[name]})"
-
-    yield f"share = claim(block, {parts.slots['claimed']})"
-    yield "member, members = 0, 1"
-    if parts.together:
-        yield "met = 0"
-        yield f"if {take('team')} != 0:"
-        yield f"    member, members, share = share, ask({take('team')}), 0"
-    for work in parts.works:
-        if work.cut:
-            yield f"{work.name}_low = member * {work.cut.panels} // members"
-            yield f"{work.name}_high = (member + 1) * {work.cut.panels} // members"
-    yield f"if {take('pack')} != 0:"
-    yield "    pack_all(block, member, members)"
+    take = functools.partial(_take, parts)
+    yield from _fetch_share(parts, take)
     yield f"begins = integer({take('shares')}, share)"
     yield f"rows = integer({take('shares')}, share + 1) - begins"
     yield f"order = {take('order')} + 8 * begins"
@@ -280,16 +267,41 @@ def _fetch(parts: _Parts) -> Iterator[str]:
         yield f"{name} = place" if row else f"{name} = place + apart"
         yield f"place += {fixed} + height * {row}"
     for memory in parts.layout.memories.values():
-        if memory.kind in (*ROWS, "weight"):
-            yield f"all_{memory.name} = {take(memory.name)}"
-            if memory.kind == "begun":
-                yield f"fresh_{memory.name} = {take(f'{memory.name}.fresh')}"
-        elif memory.kind == "carry":
-            for part in ("begin", "end", "fresh", "head", "before"):
-                yield f"{part}_{memory.name} = {take(f'{memory.name}.{part}')}"
-        elif memory.kind == "sum":
-            yield f"end_{memory.name} = {take(f'{memory.name}.end')}"
-        elif memory.kind == "outer":
-            yield f"end_{memory.name} = {take(memory.name)}"
+        yield from _fetch_memory(memory, take)
     yield "store(ones, 0, splat(1.0))"
     yield "turn = 0"
+
+
+def _take(parts: _Parts, name: str) -> str:
+    return f"integer(block, {parts.slots[name]})"
+
+
+def _fetch_share(parts: _Parts, take: Callable[[str], str]) -> Iterator[str]:
+    """Whose rows these are, and which panels of a team's."""
+    yield f"share = claim(block, {parts.slots['claimed']})"
+    yield "member, members = 0, 1"
+    if parts.together:
+        yield "met = 0"
+        yield f"if {take('team')} != 0:"
+        yield f"    member, members, share = share, ask({take('team')}), 0"
+    for work in parts.works:
+        if work.cut:
+            yield f"{work.name}_low = member * {work.cut.panels} // members"
+            yield f"{work.name}_high = (member + 1) * {work.cut.panels} // members"
+    yield f"if {take('pack')} != 0:"
+    yield "    pack_all(block, member, members)"
+
+
+def _fetch_memory(memory: Memory, take: Callable[[str], str]) -> Iterator[str]:
+    """Where a memory lies, by its kind."""
+    if memory.kind in (*ROWS, "weight"):
+        yield f"all_{memory.name} = {take(memory.name)}"
+        if memory.kind == "begun":
+            yield f"fresh_{memory.name} = {take(f'{memory.name}.fresh')}"
+    elif memory.kind == "carry":
+        for part in ("begin", "end", "fresh", "head", "before"):
+            yield f"{part}_{memory.name} = {take(f'{memory.name}.{part}')}"
+    elif memory.kind == "sum":
+        yield f"end_{memory.name} = {take(f'{memory.name}.end')}"
+    elif memory.kind == "outer":
+        yield f"end_{memory.name} = {take(memory.name)}"
