@@ -115,7 +115,7 @@ def test_drop_in_is_torch_nn(kind, case, given):
     assert_same(theirs, ours, feed, torch.randn(T, B, I), state)
 
 
-@settings(max_examples=30, deadline=None)
+@settings(max_examples=16, deadline=None)
 @given(
     st.sampled_from(["RNN", "GRU", "LSTM"]),
     st.lists(st.integers(1, 9), min_size=1, max_size=5),
